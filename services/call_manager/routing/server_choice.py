@@ -1,0 +1,41 @@
+"""Which server of a role a new call goes to. Pure: one rule for every role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+from services.call_manager.tables import ServerState
+
+
+class Server(Protocol):
+    """What counts of a server."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def state(self) -> ServerState: ...
+
+
+S = TypeVar("S", bound=Server)
+
+
+def choose(
+    servers: Iterable[S], load: Callable[[str], int], out: Callable[[str], bool]
+) -> S | None:
+    """The least loaded server, relative to its capacity, of those that may take a call.
+
+    ``load`` is a server's simultaneous calls, ``out`` whether it has just missed. None if there is
+    no server that is up, present and below its capacity.
+    """
+    best: S | None = None
+    least = 1.0
+    for server in servers:
+        if server.state != "up" or server.capacity <= 0:
+            continue
+        share = load(server.name) / server.capacity
+        if share < least and not out(server.name):
+            best, least = server, share
+    return best

@@ -1,0 +1,1 @@
+"""Voicemail boxes at the Call Manager: their sounds as they are kept, and their mails."""

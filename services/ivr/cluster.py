@@ -1,0 +1,127 @@
+"""What an IVR server asks of the Call Managers and of the tenants' web services, over HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import trio
+
+from services.core.discovery import Instance
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 3.0
+"""Seconds for one Call Manager to answer."""
+MAX_ANSWER = 64 * 1024
+"""Bytes of a web service's answer."""
+NAMES_FOR = 60.0
+"""Seconds for which a tenant's names are good."""
+MOST_NAMES = 20_000
+PAGE = 1000
+
+People = tuple[tuple[str, str], ...]
+
+
+class _User(msgspec.Struct):
+    extension: str
+    name: str = ""
+    enabled: bool = True
+
+
+class CallManagers:
+    """The Call Managers' admin API, whichever of them answers. Raises LookupError, with reasons."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, instances: Callable[[], Iterable[Instance]]
+    ) -> None:
+        self._http = http
+        self._instances = instances
+        self._names: dict[str, tuple[float, People]] = {}
+
+    async def sound(self, digest: str) -> bytes:
+        """A file of sound by its digest."""
+        return (await self._ask("GET", f"/v1/sounds/{digest}")).content
+
+    async def keep_sound(self, data: bytes, tenant: str) -> str:
+        """Put what a caller has said into the store; its digest."""
+        digest = hashlib.sha256(data).hexdigest()
+        await self._ask("PUT", f"/v1/sounds/{digest}?tenant={quote(tenant)}", content=data)
+        return digest
+
+    async def tell_way(self, call_id: str, way: list[str]) -> None:
+        """What has become of a call so far, for its record; every Call Manager may write it."""
+        for instance in self._instances():
+            url = f"{instance.meta.get('admin', '')}/v1/calls/{quote(call_id, safe='')}/way"
+            try:
+                await self._http.put(url, json={"way": way})
+            except httpx.HTTPError as error:
+                log.info("%s was not told of call %s: %s", instance.id, call_id, error)
+
+    async def people(self, tenant: str) -> People:
+        """Extensions and names of a tenant's users who can be called."""
+        now = trio.current_time()
+        known = self._names.get(tenant)
+        if known is None or now > known[0] + NAMES_FOR:
+            known = now, await self._people(tenant)
+            self._names[tenant] = known
+        return known[1]
+
+    async def _people(self, tenant: str) -> People:
+        found: list[tuple[str, str]] = []
+        after = ""
+        while len(found) < MOST_NAMES:
+            query = f"?limit={PAGE}&after={quote(after)}"
+            answer = await self._ask("GET", f"/v1/tenants/{quote(tenant, safe='')}/users{query}")
+            page = msgspec.json.decode(answer.content, type=list[_User])
+            found += [(user.extension, user.name) for user in page if user.enabled and user.name]
+            if len(page) < PAGE:
+                break
+            after = page[-1].extension
+        return tuple(found)
+
+    async def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        problem = "no Call Manager is registered"
+        for instance in self._instances():
+            url = f"{instance.meta.get('admin', '')}{path}"
+            try:
+                answer = await self._http.request(method, url, **options)
+            except httpx.HTTPError as error:
+                problem = f"{instance.id}: {error or type(error).__name__}"
+                continue
+            if answer.status_code < 400:
+                return answer
+            problem = f"{instance.id}: {method} {path}: status {answer.status_code}"
+        raise LookupError(problem)
+
+
+async def ask_web(
+    http: httpx.AsyncClient, url: str, body: dict[str, str], deadline: float
+) -> object:
+    """A web service's answer, as JSON that was read; None where there is no good one in time.
+
+    ``http`` follows no redirects: where it asks was written by the administrator.
+    """
+    with trio.move_on_after(deadline):
+        try:
+            async with http.stream("POST", url, json=body) as answer:
+                if answer.status_code // 100 != 2:
+                    log.info("%s answers %d", url, answer.status_code)
+                    return None
+                data = b""
+                async for chunk in answer.aiter_bytes():
+                    data += chunk
+                    if len(data) > MAX_ANSWER:
+                        log.info("%s answers more than %d bytes", url, MAX_ANSWER)
+                        return None
+                return msgspec.json.decode(data)
+        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, RecursionError) as error:
+            log.info("%s: %s", url, error or type(error).__name__)
+            return None
+    log.info("%s does not answer within %g s", url, deadline)
+    return None

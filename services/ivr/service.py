@@ -1,0 +1,268 @@
+"""The IVR server's shell: takes calls, configuration and switch, and says how it is."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+
+import httpx
+import trio
+
+from services.core import passport
+from services.core.admin import Application, create_app, serve
+from services.core.admin.gauges import Gauges
+from services.core.audio import AudioPlane, CapacityError
+from services.core.configuration import Destination, Switch, prefix
+from services.core.discovery import Instance, Registry, Status
+from services.core.failover import Responder, member_of
+from services.core.failover.priority import hurry
+from services.core.membership import Membership
+from services.core.passport import Passport
+from services.core.settings import parse_peers
+from services.core.sip import Flow, Invitation, MalformedError, UserAgent, sdp
+from services.ivr import status
+from services.ivr.books import Shelf, shelve, sounds
+from services.ivr.boxes import Boxes
+from services.ivr.call import Book
+from services.ivr.call import State as CallState
+from services.ivr.cluster import CallManagers
+from services.ivr.ears import CODECS, Ears
+from services.ivr.health import CHECK, Checker, CheckError
+from services.ivr.library import Library
+from services.ivr.menu import Machine
+from services.ivr.session import Server, Session
+from services.ivr.settings import AUDIO_PORTS, IvrSettings
+from services.ivr.status import State
+
+log = logging.getLogger(__name__)
+
+AGAIN = 1.0
+"""Seconds until sounds that are not in the store yet are asked for again."""
+LEAVE_WITHIN = 3.0
+
+
+class Ivr:
+    """One IVR server; `run` returns when it is told to stop."""
+
+    def __init__(self, settings: IvrSettings) -> None:
+        self.settings = settings
+        self._responder: Responder | None = None
+        if settings.managers:
+            port, managers = settings.probe_port, settings.managers
+            member = member_of(settings, status.ROLE, port=port, managers=managers)
+            self._responder = Responder(member, well=lambda: self.state.availability.up)
+        self.state = State(capacity=settings.capacity)
+        self.metrics = Gauges()
+        self._key = settings.cluster_key()
+        self._token = settings.admin_token()
+        self._books: dict[str, Book] = {}
+        self._wanted: Shelf | None = None
+        self._fresh = trio.Event()
+        self._call_managers: tuple[Instance, ...] = ()
+        self._trusted = {
+            settings.address,
+            settings.vip,
+            *(peer.address for peer in parse_peers(settings.managers)),
+        }
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until SIGTERM or SIGINT. Raises OSError and AudioError for what it cannot have."""
+        s = self.settings
+        audio = (s.audio_port, s.audio_port + AUDIO_PORTS - 1)
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            registry = await enter(Registry(s.registry, s.registry_token()))
+            http = await enter(httpx.AsyncClient(headers=headers, timeout=3.0, trust_env=False))
+            web = await enter(httpx.AsyncClient(timeout=30.0, trust_env=False))
+            plane = await enter(AudioPlane(s.address, ports=audio, capacity=s.capacity + 10))
+            agent = await enter(
+                UserAgent(
+                    s.address,
+                    s.sip_port,
+                    manager=Flow("udp", s.vip, s.manager_port),
+                    name=s.server,
+                    trusted=self._trusted.__contains__,
+                )
+            )
+            checker = await enter(Checker(s.address, s.sip_port, self._key))
+            nursery = await enter(trio.open_nursery())
+            managers = CallManagers(http, lambda: self._call_managers)
+            library = Library(s.data_dir / "sounds", plane, managers.sound)
+            boxes = Boxes(s.data_dir / "voicemail", http, lambda: self._call_managers)
+            server = Server(
+                agent=agent,
+                library=library,
+                managers=managers,
+                web=web,
+                key=self._key,
+                domain=s.vip,
+                book=self._book,
+                plane=plane,
+                boxes=boxes,
+            )
+            service = status.service(s, self._responder.probe if self._responder else "")
+            membership = Membership(registry, s.cluster, s.server, lambda: service, self._report)
+            if self._responder is not None:
+                hurry()
+                await nursery.start(self._responder.run)
+            await nursery.start(serve, self._application(membership), s.address, s.admin_port)
+            nursery.start_soon(agent.serve, partial(self._answer, server, plane))
+            nursery.start_soon(self._check_forever, checker, plane)
+            nursery.start_soon(membership.report)
+            nursery.start_soon(membership.follow_switch, self._switched)
+            nursery.start_soon(self._follow_call_managers, registry)
+            nursery.start_soon(self._follow_configuration, registry)
+            nursery.start_soon(self._take_up, library)
+            nursery.start_soon(boxes.run)
+            task_status.started()
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async for received in signals:
+                    log.info("stopping on %s", signal.Signals(received).name)
+                    break
+            with trio.move_on_after(LEAVE_WITHIN):
+                await membership.leave()
+            nursery.cancel_scope.cancel()
+
+    # Calls.
+
+    async def _answer(self, server: Server, plane: AudioPlane, invitation: Invitation) -> None:
+        """One call: only what a Call Manager has signed, and only as many as there is room for."""
+        value = invitation.headers.get(passport.HEADER)
+        call_id = invitation.call.call_id
+        ticket = passport.unseal(self._key, "serve", call_id, value, time.time())
+        if ticket is None:
+            invitation.reject(403, "Not Signed for This Call")
+            return
+        checking = not ticket.tenant and ticket.target == CHECK
+        if self.state.calls >= self.settings.capacity and not checking:
+            invitation.reject(503, "IVR Server Is Full")
+            return
+        try:
+            with plane.leg() as leg:
+                text, agreed = sdp.offer(leg.address, leg.port, CODECS), None
+                if invitation.offer is not None:
+                    text, agreed = sdp.answer(invitation.offer, leg.address, leg.port, CODECS)
+                async with invitation.accept(text) as call:
+                    ears = Ears(leg, call)
+                    agreed = agreed or await ears.late_answer()
+                    if agreed is None:
+                        return
+                    ears.connect(agreed)
+                    call.answers = ears.answer
+                    if checking:
+                        leg.play(plane.beep(), loop=True)
+                        await trio.sleep_forever()
+                    await self._serve(server, ears, ticket)
+        except CapacityError:
+            invitation.reject(503, "No Audio Is Left")
+        except MalformedError:
+            invitation.reject(488)
+
+    async def _serve(self, server: Server, ears: Ears, ticket: Passport) -> None:
+        self.state.calls += 1
+        self.state.served += 1
+        try:
+            machine = Machine(server.book(ticket.tenant), _state(ears.call.call_id, ticket, server))
+            session = Session(server, machine, ears, ticket)
+            await session.run(Destination(kind=ticket.kind, target=ticket.target))
+        finally:
+            self.state.calls -= 1
+
+    def _book(self, tenant: str) -> Book:
+        return self._books.get(tenant) or Book(tenant=tenant)
+
+    # How it is.
+
+    async def _check_forever(self, checker: Checker, plane: AudioPlane) -> None:
+        state = self.state
+        while True:
+            began = trio.current_time()
+            try:
+                state.answered = await checker.check()
+                passed = True
+            except CheckError as error:
+                state.failure, passed = str(error), False
+            before = state.availability
+            state.availability = before.after(passed, trio.current_time())
+            if before.up != state.availability.up:
+                if before.up:
+                    log.warning("IVR server is down: %s", state.failure)
+                else:
+                    log.info("IVR server is up")
+            state.legs = plane.legs
+            self.metrics.update(status.metrics(state))
+            await trio.sleep_until(began + state.availability.check_after(passed))
+
+    def _report(self) -> tuple[Status, str]:
+        return status.report(self.state, trio.current_time())
+
+    def _application(self, membership: Membership) -> Application:
+        async def drain() -> None:
+            self.state.switch = await membership.drain()
+
+        return create_app(
+            title="IVR server",
+            version=self.settings.release,
+            token=self._token,
+            health=lambda: status.health(self.state, trio.current_time()),
+            metrics=self.metrics.registry,
+            drain=drain,
+        )
+
+    def _switched(self, switch: Switch) -> None:
+        self.state.switch = switch
+
+    # What it is told.
+
+    async def _follow_call_managers(self, registry: Registry) -> None:
+        async for instances in registry.watch_health("call-manager"):
+            ours = [i for i in instances if i.meta.get("cluster") == self.settings.cluster]
+            # Who is well is asked first.
+            self._call_managers = tuple(sorted(ours, key=lambda each: not each.passing))
+
+    async def _follow_configuration(self, registry: Registry) -> None:
+        root = f"{prefix(self.settings.cluster)}config/"
+        async for values in registry.watch(root):
+            found = shelve({key.removeprefix(root): raw for key, raw in values.items()})
+            if found.books is None:
+                # Documents come before the manifest that names them: for a moment they do not fit.
+                log.info("the configuration stays as it was: %s", "; ".join(found.problems))
+                continue
+            self._wanted = found
+            self._fresh.set()
+
+    async def _take_up(self, library: Library) -> None:
+        """Put a configuration in force when all that it plays can be heard."""
+        while True:
+            await self._fresh.wait()
+            self._fresh = trio.Event()
+            shelf = self._wanted
+            if shelf is None or shelf.books is None or shelf.manifest_digest == self.state.in_force:
+                continue
+            try:
+                await library.keep(sounds(shelf.books))
+            except LookupError as error:
+                self.state.tell("configuration", f"the configuration stays as it was: {error}")
+                with trio.move_on_after(AGAIN):
+                    await self._fresh.wait()
+                self._fresh.set()
+                continue
+            self._books = shelf.books
+            self.state.in_force = shelf.manifest_digest
+            self.state.tell("configuration", "")
+            log.info("configuration %s is in force", shelf.manifest_digest[:12])
+
+
+def _state(call_id: str, ticket: Passport, server: Server) -> CallState:
+    caller = ticket.extension or ticket.caller
+    return CallState(
+        call=call_id,
+        tenant=ticket.tenant,
+        language=server.book(ticket.tenant).language,
+        user=ticket.extension,
+        variables={"caller": "" if ticket.anonymous else caller, "called": ticket.called},
+    )

@@ -1,0 +1,1 @@
+"""Announcements: a caller hears why a call fails, before the final answer ends it."""

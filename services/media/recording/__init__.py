@@ -1,0 +1,1 @@
+"""Recordings: rtpengine's packet captures become WAV files, are indexed, and expire."""

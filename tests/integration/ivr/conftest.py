@@ -1,0 +1,85 @@
+"""A PBX with two IVR servers and menus that play known voices."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pbxctl.probe import audio
+from tests.support.pbx import Pbx, Spec, pbx, user
+
+MAIN = "800"
+VOICE = {"main": 2, "wrong": 1, "orders": 0, "closed": 1}
+"""Which of the probe's voices each prompt is."""
+SECONDS = 20.0
+
+
+def ivr_server(network: str, number: int) -> Spec:
+    """The entry of IVR server ``number``."""
+    return {
+        "name": f"app{number}",
+        "address": f"{network}.{30 + number}",
+        "roles": ["ivr"],
+        "capacity": {"calls": 20},
+    }
+
+
+def menus(spec: Spec, prompts: Path) -> None:
+    """Two IVR servers; a menu with keys of every kind."""
+
+    def play(name: str) -> Spec:
+        return {"en": {"file": str(prompts / f"{name}.wav")}}
+
+    network = spec["network"]["vip"].rpartition(".")[0]
+    spec["servers"] += [ivr_server(network, number) for number in (1, 2)]
+    tenant = spec["tenants"][0]
+    user(spec, "2002")["name"] = "Anna Berg"
+    tenant["ring_groups"] = {"desk": {"members": ["2003", "2004"], "timeout": "10s"}}
+    tenant["hours"] = {"never": {"timezone": "Europe/Berlin", "open": {"mon-sun": "00:00-24:00"}}}
+    tenant["menus"] = {
+        "main": {
+            "extension": MAIN,
+            "prompt": play("main"),
+            "extensions": True,
+            "keys": {
+                "1": {"extension": "2002"},
+                "3": {"menu": "orders"},
+                "4": {"ring_group": "desk"},
+                "5": {"dial_name": {"prompt": "Spell the name."}},
+                "6": [{"set": {"x": "42"}}, {"say": {"number": "{x}"}}],
+                "7": {"hang_up": play("closed")},
+            },
+            "ring": "5s",
+            "timeout": {
+                "after": "2s",
+                "between": "1s",
+                "retries": 1,
+                "wrong": play("wrong"),
+                "then": {"hang_up": play("closed")},
+            },
+        },
+        "orders": {
+            "prompt": play("orders"),
+            "keys": {"0": {"menu": "main"}},
+            "timeout": {"after": "60s"},
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def prompts() -> Iterator[Path]:
+    """WAV files of the voices."""
+    with tempfile.TemporaryDirectory(prefix="prompts-") as directory:
+        for name, voice in VOICE.items():
+            sound = audio.speak(voice, 16000)
+            audio.write_wav(Path(directory) / f"{name}.wav", sound, 16000)
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def office(prompts: Path) -> Iterator[Pbx]:
+    with pbx(edit=lambda spec: menus(spec, prompts)) as running:
+        yield running
