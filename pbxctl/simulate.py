@@ -211,7 +211,8 @@ class Walk:
             case it.Unlock():
                 self._tell(it.Unlocked(command.serial, "open"), settle=False)
             case it.Keep():
-                self._note("kept", f"in the box of {command.owner}")
+                where = f"in the box of {command.owner}" if command.owner else "as a recording"
+                self._note("kept", where)
             case it.Mark():
                 self._note("kept", f"as {command.state}")
             case it.SetPin() | it.SetGreeting():

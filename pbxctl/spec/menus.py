@@ -36,6 +36,8 @@ from services.core.menus import (
 MAX_SOUND = 20 * 1024 * 1024
 """Bytes of one file: an hour of telephone sound."""
 LONGEST_DEADLINE = 30
+LONGEST_RECORDING = 600
+LONGEST_SILENCE = 60
 DESTINATIONS = ("extension", "ring_group", "number", "voicemail")
 ENDS = (Enter, HangUp)
 """Steps after which no other one comes."""
@@ -189,12 +191,20 @@ class MenuReader:
         )
 
     def _record(self, raw: Values, path: Path, *, silent: bool) -> Record:
-        del silent
+        box = raw.get("voicemail", "")
+        if box:
+            self._mention("voicemail", box, (*path, "voicemail"), silent=silent)
+        most, silence = seconds(raw.get("most", "2m")), seconds(raw.get("silence", "4s"))
+        if not 1 <= most <= LONGEST_RECORDING:
+            self._report.add((*path, "most"), "expected a duration from 1s to 10m")
+        if not 1 <= silence <= LONGEST_SILENCE:
+            self._report.add((*path, "silence"), "expected a duration from 1s to 60s")
         return Record(
             prompt=self._prompt(raw, "prompt", path),
-            most=seconds(raw.get("most", "2m")),
-            silence=seconds(raw.get("silence", "4s")),
+            most=most,
+            silence=silence,
             end=raw.get("end", "#"),
+            voicemail=box,
         )
 
     def _request(self, raw: Values, path: Path, *, silent: bool) -> Fetch:

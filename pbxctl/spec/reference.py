@@ -52,7 +52,9 @@ def reference() -> str:
     definitions = cast("dict[str, Schema]", whole["$defs"])
     parts = [HEADER, *_section("top level", whole)]
     objects = {name: d for name, d in definitions.items() if "properties" in d}
-    for name in _in_order(whole, objects):
+    for name in _in_order(whole, definitions):
+        if name not in objects:
+            continue
         parts.extend(_section(_title(name), objects[name]))
     parts.append("## Kinds of values\n")
     parts.append("| kind | is | written as |\n|---|---|---|")
@@ -62,17 +64,17 @@ def reference() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _in_order(whole: Schema, objects: dict[str, Schema]) -> Iterator[str]:
+def _in_order(whole: Schema, definitions: dict[str, Schema]) -> Iterator[str]:
     """Definitions as the spec mentions them, from the top."""
     seen: set[str] = set()
     waiting = list(_references(whole["properties"]))
     while waiting:
         name = waiting.pop(0)
-        if name in seen or name not in objects:
+        if name in seen:
             continue
         seen.add(name)
         yield name
-        waiting[:0] = list(_references(objects[name]))
+        waiting[:0] = list(_references(definitions[name]))
 
 
 def _references(part: Any) -> Iterator[str]:

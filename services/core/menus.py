@@ -110,14 +110,17 @@ class Collect(Step, frozen=True, kw_only=True, tag="collect"):
 class Record(Step, frozen=True, kw_only=True, tag="record"):
     """Record the caller after the prompt and a beep.
 
-    Ends with the key ``end``, after ``most`` seconds or ``silence`` seconds of silence. The
-    variable ``recording`` has the digest of the sound.
+    Ends with the key ``end``, after ``most`` seconds or ``silence`` seconds of silence, or because
+    the caller hangs up. It is kept in the store, among the tenant's recordings, or in the box of
+    the user whose extension ``voicemail`` is. The variable ``recording`` has the digest of the
+    sound, empty where nothing was said.
     """
 
     prompt: Prompt
     most: int = 120
     silence: int = 4
     end: str = "#"
+    voicemail: str = ""
 
 
 class Fetch(Step, frozen=True, kw_only=True, tag="request"):
@@ -238,6 +241,11 @@ class Hours(Document, frozen=True, kw_only=True):
     timezone: str
     open: dict[str, tuple[tuple[int, int], ...]]
     holidays: tuple[str, ...] = ()
+
+
+def recording_id(digest: str) -> str:
+    """The id of what a menu has recorded in the index of recordings, by the sound's digest."""
+    return f"menu-{digest}"
 
 
 def variables_in(template: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Voicemail boxes as an IVR server reaches them: over the Call Managers' admin API.
 
-A message that was left lies on this server's disk until a Call Manager has acknowledged it, so that
-none is lost while the database or all Call Managers are away. It has its id from the start: sent
-twice, it is there once.
+A message that was left, or was recorded by a menu, lies on this server's disk until a Call Manager
+has acknowledged it, so that none is lost while the database or all Call Managers are away. It has
+its id from the start: sent twice, it is there once.
 
     directory/recording/<name>.wav     what is being said, or was and is not decided upon
     directory/spool/<id>.wav, .json    a message that is to be sent; the second comes last
@@ -13,6 +13,7 @@ twice, it is there once.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import logging
 import math
 import time
@@ -28,6 +29,7 @@ import trio
 
 from services.core.audio import Recording
 from services.core.discovery import Instance
+from services.core.menus import recording_id
 from services.ivr.call import BoxFound, Changed, Head, Unlocked
 
 log = logging.getLogger(__name__)
@@ -38,12 +40,18 @@ EVERY = 2.0
 SENDING = 30.0
 """Seconds for a Call Manager to take a message."""
 ASKING = 2.5
+WAV_HEAD, WAV_SECOND = 44, 16_000
+"""Bytes of a recording's header, and of a second of it: 16-bit samples, 8,000 a second."""
 FORGET = 3600.0
 """Seconds after which a recording that nobody has decided upon, or a heard sound, goes."""
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that is to be sent. ``left_at`` is a Unix time."""
+    """A message that is to be sent. ``left_at`` is a Unix time.
+
+    Without an ``owner`` it is no box's: a menu has recorded it in ``call``, and it goes among the
+    recordings of the tenant. ``called`` is what that call was for.
+    """
 
     id: str
     tenant: str
@@ -51,6 +59,8 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
     left_at: float
     caller: str = ""
     name: str = ""
+    call: str = ""
+    called: str = ""
 
 
 class _Box(msgspec.Struct):
@@ -98,6 +108,13 @@ class Boxes:
         """Where a new recording goes, or one that was made."""
         return self._recording / f"{name or uuid.uuid4().hex}.wav"
 
+    def settle(self, name: str) -> str:
+        """A recording is whole: from now on its name is the digest of its bytes, which is given."""
+        path = self.path(name)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        path.rename(self.path(digest))
+        return digest
+
     def keep(self, left: Left, name: str) -> None:
         """A recording is a message now. Raises OSError where it is not there any more."""
         self.path(name).rename(self._spool / f"{left.id}.wav")
@@ -106,6 +123,12 @@ class Boxes:
         new.rename(self._spool / f"{left.id}.json")
         self.waiting += 1
         self._fresh.set()
+
+    async def sent(self, left: Left) -> None:
+        """Wait until what was kept is where it belongs, or was refused there."""
+        path = self._spool / f"{left.id}.json"
+        while path.exists():  # noqa: ASYNC110 - seldom, and soon over
+            await trio.sleep(0.05)
 
     def keep_when_over(self, left: Left, recording: Recording) -> None:
         """A recording that is being made will be a message, if it is long enough."""
@@ -147,15 +170,40 @@ class Boxes:
         except (OSError, msgspec.DecodeError) as error:
             self._refuse(path, str(error))
             return
-        query = httpx.QueryParams(left_at=left.left_at, caller=left.caller, name=left.name)
-        where = f"{_box(left.tenant, left.owner)}/messages/{left.id}?{query}"
-        answer = await self._ask("PUT", where, SENDING, content=data)
+        answer = await (self._to_box(left, data) if left.owner else self._to_store(left, data))
         if answer is None:
             return
-        if answer.status_code == 204:
+        if answer.is_success:
             await trio.to_thread.run_sync(_remove, path)
         else:
             self._refuse(path, f"status {answer.status_code}: {answer.text[:200]}")
+
+    async def _to_box(self, left: Left, data: bytes) -> httpx.Response | None:
+        query = httpx.QueryParams(left_at=left.left_at, caller=left.caller, name=left.name)
+        where = f"{_box(left.tenant, left.owner)}/messages/{left.id}?{query}"
+        return await self._ask("PUT", where, SENDING, content=data)
+
+    async def _to_store(self, left: Left, data: bytes) -> httpx.Response | None:
+        """The sound, then its entry in the index of recordings."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = f"/v1/sounds/{digest}"
+        query = httpx.QueryParams(tenant=left.tenant)
+        answer = await self._ask("PUT", f"{path}?{query}", SENDING, content=data)
+        if answer is None or not answer.is_success:
+            return answer
+        entry = {
+            "id": recording_id(digest),
+            "call": left.call,
+            "server": "store",
+            "path": path,
+            "started": left.left_at,
+            "tenant": left.tenant,
+            "caller": left.caller,
+            "callee": left.called,
+            "duration": max(0, len(data) - WAV_HEAD) / WAV_SECOND,
+            "size": len(data),
+        }
+        return await self._ask("POST", "/v1/recordings", ASKING, json=entry)
 
     def _refuse(self, path: Path, why: str) -> None:
         log.warning("message %s is set aside in %s: %s", path.stem, self._refused, why)

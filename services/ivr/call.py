@@ -241,7 +241,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """``digest`` of the sound in the store, empty if there is none."""
+    """``digest`` is the SHA-256 of the sound, empty if nothing was said."""
 
     serial: int
     digest: str
@@ -337,11 +337,16 @@ class Connect(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A tone, then record; ends as said, or by `StopRecording`; tells `Recorded`."""
+    """A tone, then record; ends as said, or by `StopRecording`; tells `Recorded`.
+
+    It stays at this server until `Keep` says what is to become of it. Where ``owner`` is not None
+    it is kept at once, as `Keep` would.
+    """
 
     serial: int
     most: int
     silence: int
+    owner: str | None = None
 
 
 class StopRecording(msgspec.Struct, frozen=True):
@@ -366,7 +371,10 @@ class Unlock(msgspec.Struct, frozen=True):
 
 
 class Keep(msgspec.Struct, frozen=True):
-    """Put a recording into a box; without a digest the one that is being made, which ends now."""
+    """Keep a recording; without a digest the one that is being made, which ends now.
+
+    It goes into the box of ``owner``, or without one to the recordings of the tenant.
+    """
 
     owner: str
     digest: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -47,12 +46,6 @@ class CallManagers:
     async def sound(self, digest: str) -> bytes:
         """A file of sound by its digest."""
         return (await self._ask("GET", f"/v1/sounds/{digest}")).content
-
-    async def keep_sound(self, data: bytes, tenant: str) -> str:
-        """Put what a caller has said into the store; its digest."""
-        digest = hashlib.sha256(data).hexdigest()
-        await self._ask("PUT", f"/v1/sounds/{digest}?tenant={quote(tenant)}", content=data)
-        return digest
 
     async def tell_way(self, call_id: str, way: list[str]) -> None:
         """What has become of a call so far, for its record; every Call Manager may write it."""

@@ -80,7 +80,8 @@ class Commanding:
         """Record, the prompt being over."""
         doing = msgspec.structs.replace(doing, serial=self.serial(), started=True)
         self.state.doing = doing
-        self.out.append(it.Record(doing.serial, doing.step.most, doing.step.silence))
+        step = doing.step
+        self.out.append(it.Record(doing.serial, step.most, step.silence, step.voicemail))
         self.wait(doing.step.most + 10 * PATIENCE)
 
     def fetch(self, step: Fetch) -> None:

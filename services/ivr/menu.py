@@ -80,6 +80,8 @@ class Machine(Commanding):
         if isinstance(event, it.Ended):
             if isinstance(doing, Boxed):
                 self.out += voicemail.left(doing.box)
+            elif isinstance(doing, Recording) and doing.started:
+                self.out.append(it.Keep(doing.step.voicemail, ""))
             if not isinstance(doing, Over):
                 self.over(event.why, hang_up=False)
         elif isinstance(event, it.Time):

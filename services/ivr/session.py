@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import httpx
 import trio
@@ -63,9 +62,7 @@ class Session:
         self._playback: Playback | None = None
         self._playing = 0
         self._told: list[str] = []
-        self._visit = Visit(
-            server.boxes, server.managers, server.plane, ears.leg, ticket, self._tell.send_nowait
-        )
+        self._visit = Visit(server.boxes, server.plane, ears, ticket, self._tell.send_nowait)
         self._nursery: trio.Nursery
 
     async def run(self, to: Destination) -> None:
@@ -116,9 +113,7 @@ class Session:
                 case it.Connect():
                     self._nursery.start_soon(self._connect, command)
                 case it.Record():
-                    boxed = isinstance(self._machine.state.doing, it.Boxed)
-                    work = partial(self._visit.record, command, boxed=boxed)
-                    self._nursery.start_soon(work)
+                    self._nursery.start_soon(self._visit.record, command)
                 case it.StopRecording():
                     self._visit.stop()
                 case it.Keep():

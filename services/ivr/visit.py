@@ -9,13 +9,16 @@ from collections.abc import Callable
 
 import trio
 
-from services.core.audio import AudioPlane, Clip, Leg, Recording
+from services.core.audio import AudioPlane, Clip, Recording
 from services.core.passport import Passport
 from services.ivr import call as it
 from services.ivr.boxes import LEAST, Boxes, Left
-from services.ivr.cluster import CallManagers
+from services.ivr.ears import Ears
 
 log = logging.getLogger(__name__)
+
+THERE = 2.0
+"""Seconds that a caller waits for his recording to be in the store; it gets there in any case."""
 
 
 class Visit:
@@ -24,16 +27,15 @@ class Visit:
     def __init__(
         self,
         boxes: Boxes,
-        managers: CallManagers,
         plane: AudioPlane,
-        leg: Leg,
+        ears: Ears,
         ticket: Passport,
         tell: Callable[[it.Event], None],
     ) -> None:
         self._boxes = boxes
-        self._managers = managers
         self._plane = plane
-        self._leg = leg
+        self._leg = ears.leg
+        self._call_id = ears.call.call_id
         self._ticket = ticket
         self._tell = tell
         self._recording: Recording | None = None
@@ -53,8 +55,8 @@ class Visit:
             return None
         return await self._plane.load(path)
 
-    async def record(self, command: it.Record, *, boxed: bool) -> None:
-        """A tone, then what the caller says. ``boxed``: for a box, so it stays here for now."""
+    async def record(self, command: it.Record) -> None:
+        """A tone, then what the caller says."""
         await self._leg.play([self._plane.beep()])
         path = self._boxes.path()
         self._recording = recording = self._leg.record(
@@ -63,27 +65,25 @@ class Visit:
         recorded = await recording
         self._recording = None
         spoken = recorded.seconds - (command.silence if recorded.ended == "silence" else 0)
-        name = path.stem if spoken >= LEAST and recorded.ended != "failed" else ""
-        if name and not boxed:
-            name = await self._to_store(path.stem)
-        self._tell(it.Recorded(command.serial, name, recorded.seconds))
-
-    async def _to_store(self, name: str) -> str:
-        path = trio.Path(self._boxes.path(name))
-        try:
-            digest = await self._managers.keep_sound(await path.read_bytes(), self._ticket.tenant)
-            await path.unlink()
-        except (LookupError, OSError) as error:
-            log.warning("a recording is not in the store: %s", error)
-            return ""
-        return digest
+        digest = ""
+        if spoken >= LEAST and recorded.ended != "failed":
+            try:
+                digest = await trio.to_thread.run_sync(self._boxes.settle, path.stem)
+            except OSError as error:
+                log.warning("a recording is lost: %s", error)
+        if digest and command.owner is not None:
+            left = self.keep(it.Keep(command.owner, digest))
+            # Who is told of it next, a web service perhaps, shall find it as a rule.
+            with trio.move_on_after(THERE):
+                await self._boxes.sent(left)
+        self._tell(it.Recorded(command.serial, digest, recorded.seconds))
 
     def stop(self) -> None:
         """The recording ends here."""
         if self._recording is not None:
             self._recording.stop()
 
-    def keep(self, command: it.Keep) -> None:
+    def keep(self, command: it.Keep) -> Left:
         """It is a message; waits for nothing, so that it may be the last thing that a call does."""
         ticket = self._ticket
         caller = "" if ticket.anonymous else ticket.extension or ticket.caller
@@ -94,6 +94,8 @@ class Visit:
             left_at=time.time(),
             caller=caller[:128],
             name="" if ticket.anonymous else ticket.name[:128],
+            call=self._call_id,
+            called=ticket.target,
         )
         if command.digest:
             try:
@@ -102,6 +104,7 @@ class Visit:
                 log.warning("a message for %s is lost: %s", command.owner, error)
         elif self._recording is not None:
             self._boxes.keep_when_over(left, self._recording)
+        return left
 
     async def ask(self, command: it.OfBoxes) -> None:
         """What a box is asked, or told."""

@@ -14,13 +14,14 @@ from services.call_manager.vip import Vip
 from services.call_manager.voicemail.sound import KIND
 from services.core.configuration import User, Voicemail
 from services.core.mail import Attachment, MailError
-from services.core.store import Database, StoreError, users, voicemail
+from services.core.store import Database, StoreError, sounds, users, voicemail
 from services.core.store.voicemail import Message
 
 log = logging.getLogger(__name__)
 
 EVERY = 1.0
 EXPIRE_EVERY = 600.0
+DAY = 86_400.0
 FIRST_PAUSE = 10.0
 LONGEST_PAUSE = 900.0
 MOST_ATTEMPTS = 200
@@ -58,7 +59,11 @@ class VoicemailMails:
         for tenant, days in kept.items():
             if days:
                 with self._database.write() as connection:
-                    voicemail.expire(connection, tenant, time.time(), days * 86_400.0)
+                    voicemail.expire(connection, tenant, time.time(), days * DAY)
+        keep = picture.cluster.recording.keep if picture else 0
+        if keep:
+            with self._database.write() as connection:
+                sounds.expire(connection, time.time() - keep * DAY)
 
     async def _one(self) -> bool:
         """Whether there was one."""

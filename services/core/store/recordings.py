@@ -1,4 +1,7 @@
-"""The index of recordings; the files are on the media servers."""
+"""The index of recordings.
+
+Files of calls are on the media servers, what menus have recorded is in the store (`sounds`).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from services.core.store.schema import recordings
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One recorded call. ``path`` is on ``server``; ``started`` is a Unix time.
+    """One recorded call. ``path`` is on ``server``, or where a menu has recorded it the sound's in
+    the admin API; ``started`` is a Unix time.
 
     ``duration`` is in seconds, ``size`` in bytes, ``keep_until`` a Unix time, 0 for ever.
     """

@@ -15,6 +15,9 @@ MAIN = "800"
 VOICE = {"main": 2, "wrong": 1, "orders": 0, "closed": 1}
 """Which of the probe's voices each prompt is."""
 SECONDS = 20.0
+TO_STORE, TO_BOX = "801", "802"
+RECORDING: dict[str, Spec] = {TO_STORE: {}, TO_BOX: {"voicemail": "2003"}}
+"""Menus that record what a caller says, by extension: where it goes."""
 
 
 def ivr_server(network: str, number: int) -> Spec:
@@ -67,6 +70,12 @@ def menus(spec: Spec, prompts: Path) -> None:
             "timeout": {"after": "60s"},
         },
     }
+    record = {"prompt": "Speak.", "most": "8s", "silence": "2s"}
+    for extension, more in RECORDING.items():
+        tenant["menus"][f"record-{extension}"] = {
+            "extension": extension,
+            "before": [{"record": {**record, **more}}, {"menu": "orders"}],
+        }
 
 
 @pytest.fixture(scope="session")

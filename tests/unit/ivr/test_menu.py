@@ -299,6 +299,23 @@ def test_a_message_is_recorded() -> None:
     assert call.heard[-1] == "Press one or two."
 
 
+@pytest.mark.parametrize("box", ["", "2001"])
+def test_what_was_said_is_kept_when_the_caller_hangs_up(box: str) -> None:
+    call = Conversation(menu(keys={"1": (RecordStep(prompt=prompt("Speak."), voicemail=box),)}))
+    call.press("1")
+    call.listen()
+    assert call.last(it.Record).owner == box
+    call.hang_up()
+    assert call.commands[-1] == it.Keep(box, "")
+
+
+def test_nothing_is_kept_of_who_hangs_up_before_the_tone() -> None:
+    call = Conversation(menu(keys={"1": (RecordStep(prompt=prompt("Speak.")),)}))
+    call.press("1")
+    call.hang_up()
+    assert not [c for c in call.commands if isinstance(c, it.Keep)]
+
+
 def test_late_answers_change_nothing() -> None:
     call = Conversation(menu())
     serial = call.state.serial
