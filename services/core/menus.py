@@ -69,10 +69,12 @@ class Enter(Step, frozen=True, kw_only=True, tag="menu"):
 class Transfer(Step, frozen=True, kw_only=True, tag="transfer"):
     """Connect the caller with a destination.
 
-    Where nobody answers, the next step is done.
+    Where nobody answers, the next step is done. ``own``: it is the caller's own choice, with his
+    rights to call out; no spec says so.
     """
 
     to: Destination
+    own: bool = False
 
 
 class DialExtension(Step, frozen=True, kw_only=True, tag="dial_extension"):

@@ -36,8 +36,9 @@ class Passport(Document, frozen=True, kw_only=True):
 
     ``extension`` is the caller's, where it is a user of the tenant; ``caller`` is what is shown of
     him, a number or that extension, empty if he wants to be ``anonymous``. ``called`` is what was
-    called first. ``within`` is the Call-ID of the caller's own call, of which this one is a part;
-    ``hops`` counts the application servers before. ``until`` is a Unix time.
+    called first. ``own``: the caller has chosen the target himself, so it is his rights to call out
+    that count, and not the tenant's. ``within`` is the Call-ID of the caller's own call, of which
+    this one is a part; ``hops`` counts the application servers before. ``until`` is a Unix time.
     """
 
     tenant: str
@@ -49,6 +50,7 @@ class Passport(Document, frozen=True, kw_only=True):
     trunk: str = ""
     anonymous: bool = False
     called: str = ""
+    own: bool = False
     within: str = ""
     hops: int = 0
     until: int = 0

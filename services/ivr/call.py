@@ -80,11 +80,15 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, tag="finding"):
 
 
 class Connecting(msgspec.Struct, frozen=True, kw_only=True, tag="connecting"):
-    """Rings somebody. ``dialled``: the caller has named the extension."""
+    """Rings somebody.
+
+    ``dialled``: the caller has named the extension. ``own``: with the caller's rights to call out.
+    """
 
     serial: int
     to: Destination
     dialled: bool = False
+    own: bool = False
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True, tag="recording"):
@@ -329,11 +333,16 @@ class Find(msgspec.Struct, frozen=True):
 
 
 class Connect(msgspec.Struct, frozen=True):
-    """Ring ``to`` for ``ring`` seconds; tells `Joined` or `Refused`."""
+    """Ring ``to`` for ``ring`` seconds; tells `Joined` or `Refused`.
+
+    ``own``: the caller has chosen it, so a number outside is called with his rights, not with the
+    tenant's.
+    """
 
     serial: int
     to: Destination
     ring: int
+    own: bool = False
 
 
 class Record(msgspec.Struct, frozen=True):

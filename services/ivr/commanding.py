@@ -103,11 +103,11 @@ class Commanding:
         self.out.append(it.Find(doing.serial, keys))
         self.wait(LOOKUP)
 
-    def connect(self, to: Destination, *, dialled: bool = False) -> None:
+    def connect(self, to: Destination, *, dialled: bool = False, own: bool = False) -> None:
         """Ring somebody of the tenant's, or a number."""
-        doing = it.Connecting(serial=self.serial(), to=to, dialled=dialled)
+        doing = it.Connecting(serial=self.serial(), to=to, dialled=dialled, own=own)
         self.state.doing = doing
-        self.out.append(it.Connect(doing.serial, to, self.menu.ring if self.menu else 25))
+        self.out.append(it.Connect(doing.serial, to, self.menu.ring if self.menu else 25, own))
         self.wait(RINGING + PATIENCE)
 
     def over(self, why: str, *, hang_up: bool = True) -> None:

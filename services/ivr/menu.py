@@ -113,7 +113,7 @@ class Machine(Commanding):
             case Finding():
                 self.find(doing.asked, doing.asked.keys)
             case Connecting():
-                self.connect(doing.to, dialled=doing.dialled)
+                self.connect(doing.to, dialled=doing.dialled, own=doing.own)
             case Boxed():
                 box, self.out = voicemail.resume(doing.box, state, now)
                 state.doing = msgspec.structs.replace(doing, box=box)
@@ -174,7 +174,7 @@ class Machine(Commanding):
             case Transfer() if step.to.kind == "voicemail":
                 self._box(step.to.target)
             case Transfer():
-                self.connect(step.to)
+                self.connect(step.to, own=step.own)
             case Voicemail():
                 self._box(step.box)
             case DialExtension():

@@ -184,6 +184,7 @@ class Session:
             trunk=ticket.trunk,
             anonymous=ticket.anonymous,
             called=ticket.called,
+            own=command.own,
             within=self._call.call_id,
             hops=ticket.hops,
         )

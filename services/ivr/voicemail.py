@@ -453,7 +453,7 @@ class _Visit:
         self.box = msgspec.structs.replace(box, messages=tuple(known))
 
     def call_back(self) -> None:
-        """Who has left it. A number outside is the owner's right at his own phone only."""
+        """Who has left it. A number outside only from the owner's own phone, with his rights."""
         caller = self.message.caller
         if caller.isdigit() and 2 <= len(caller) <= 15:
             to = Destination(kind="extension", target=caller)
@@ -462,7 +462,7 @@ class _Visit:
         else:
             self.show(self.line("no_call"))
             return
-        self.state.rest = (Transfer(to=to), *self.state.rest)
+        self.state.rest = (Transfer(to=to, own=to.kind == "number"), *self.state.rest)
         self.over = True
 
     # Small things.

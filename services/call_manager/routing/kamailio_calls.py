@@ -26,7 +26,6 @@ from services.call_manager.routing.call import (
     Authority,
     Caller,
     Dial,
-    Onward,
     Outcome,
     Progress,
     Refuse,
@@ -37,10 +36,10 @@ from services.call_manager.routing.call import (
 from services.call_manager.routing.flows import NOBODY
 from services.call_manager.routing.kamailio_events import Record
 from services.call_manager.routing.kamailio_request import Head
+from services.call_manager.routing.onward import request_of
 from services.call_manager.routing.uri import host as uri_host
 from services.call_manager.routing.worker import key, now, settings, tables
 from services.core import passport
-from services.core.configuration import Destination
 from services.core.events import Ringing, new_id
 
 _decode = msgspec.json.Decoder(Progress).decode
@@ -195,23 +194,10 @@ def _onward(head: Head) -> Request | None:
     """A call of an application server's, for one of its callers. None: it was refused."""
     value = KSR.hdr.gete(passport.HEADER)
     found = passport.unseal(key, "onward", head.call_id, value, now())
-    tenant = tables.tenant(found.tenant) if found is not None else None
-    if found is None or tenant is None:
-        _answer(403, "Not Signed for This Call")
-        return None
-    owner = tenant.name if found.extension else ""
-    return Request(
-        caller=Caller(owner, found.extension, "", found.caller, found.name, found.anonymous),
-        # Where it goes was set up by the tenant's administrator, or is an extension of the tenant.
-        authority=Authority(tenant.name, "", "international", tenant.main_number),
-        dialled=found.target,
-        onward=Onward(
-            Destination(kind=found.kind, target=found.target),
-            found.called,
-            found.hops,
-            found.within,
-        ),
-    )
+    request = request_of(found, tables) if found is not None else None
+    if request is None:
+        _answer(403, "Forbidden" if found is not None else "Not Signed for This Call")
+    return request
 
 
 def _referrer(tenant_name: str, extension: str) -> Authority | None:

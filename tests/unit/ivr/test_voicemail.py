@@ -220,7 +220,9 @@ def test_the_owner_calls_back() -> None:
     owner = Caller("2001")
     owner.press("4711#18")
     assert owner.at == "Connecting"
-    assert owner.of(it.Connect)[0].to == Destination(kind="number", target="+4930999")
+    (outwards,) = owner.of(it.Connect)
+    assert outwards.to == Destination(kind="number", target="+4930999")
+    assert outwards.own, "whoever leaves a number would choose what the tenant pays for"
     inside = Caller("2001")
     inside.press("4711#168")
     assert inside.of(it.Connect)[0].to == Destination(kind="extension", target="2002")

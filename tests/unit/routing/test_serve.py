@@ -6,6 +6,7 @@ import msgspec
 
 from services.call_manager.routing import stages
 from services.call_manager.routing.call import (
+    Action,
     Authority,
     Caller,
     Dial,
@@ -16,10 +17,11 @@ from services.call_manager.routing.call import (
     Ring,
     Serve,
 )
+from services.call_manager.routing.onward import request_of
 from services.call_manager.routing.server_choice import choose
 from services.call_manager.tables import AppServer, MemoryTables, Number, Picture
 from services.core.configuration import Cluster, Destination, Forward, Tenant
-from services.core.passport import MOST_HOPS
+from services.core.passport import MOST_HOPS, Passport
 from tests.unit.routing.examples import (
     PLAN,
     ROUTES,
@@ -123,6 +125,23 @@ def test_a_number_out_shows_the_caller_and_what_he_had_called() -> None:
     dial = run(onward(destination("number", "+493012345")), tables())[0]
     assert isinstance(dial, Dial)
     assert (dial.shown, dial.diverted) == (NUMBER, NUMBER)
+
+
+def test_a_number_that_the_caller_has_chosen_is_called_with_his_rights() -> None:
+    """Who calls back from his box calls as if he had dialled it."""
+
+    def asked(extension: str, number: str, *, own: bool = True) -> list[Action]:
+        ticket = Passport(
+            tenant="sales", kind="number", target=number, extension=extension, own=own
+        )
+        found = request_of(ticket, tables())
+        return run(found, tables()) if found is not None else []
+
+    premium = "+4412345678"
+    assert isinstance(asked("1", premium, own=False)[0], Dial)
+    assert asked("1", premium) == [Refuse(403, "Forbidden")]
+    assert asked("9", premium) == []
+    assert request_of(Passport(tenant="gone", kind="number", target=premium), tables()) is None
 
 
 def test_dialled_digits_never_lead_out() -> None:
