@@ -20,6 +20,8 @@ import datetime
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -75,14 +77,28 @@ class Library:
         found = (read_name(path.name) for path in (self.directory / folder).iterdir())
         return {name.name: name for name in found if name is not None}
 
+    def lost(self) -> list[Name]:
+        """Those of `running` whose call has a newer one: rtpengine has at most one of a call.
+
+        It was killed, and knows the call again because the media were led to the same server.
+        """
+        written: list[tuple[float, Name]] = []
+        for name in self.running().values():
+            with suppress(FileNotFoundError):  # it has just ended
+                written.append((self._open(name).stat().st_mtime, name))
+        newest = {name.call: name for _, name in sorted(written, key=itemgetter(0))}
+        return [name for _, name in written if newest[name.call] != name]
+
     def finish(self, name: Name) -> bool:
         """Take a recording over from an rtpengine that died; False if it was not there."""
-        source = self.directory / "tmp" / f"rtpengine-meta-{name.name}.tmp"
         try:
-            source.rename(self._metadata(name))
+            self._open(name).rename(self._metadata(name))
         except FileNotFoundError:
             return False
         return True
+
+    def _open(self, name: Name) -> Path:
+        return self.directory / "tmp" / f"rtpengine-meta-{name.name}.tmp"
 
     def _metadata(self, name: Name) -> Path:
         return self.directory / "metadata" / f"rtpengine-meta-{name.name}.txt"

@@ -116,6 +116,8 @@ class Recordings:
             await trio.sleep(every)
 
     async def _watch(self) -> None:
+        for name in await trio.to_thread.run_sync(self._library.lost):
+            await self._take_over(name)
         running = await trio.to_thread.run_sync(self._library.running)
         self._state.recordings = len(running)
         if self._mirror is not None and not self._resume.is_set():
@@ -186,14 +188,16 @@ class Recordings:
             return
         except NgError:
             since = self._unknown_since.setdefault(name.name, now)
-            if now - since >= ORPHANED and await trio.to_thread.run_sync(
-                self._library.finish, name
-            ):
-                log.warning("took over the recording of call %s: rtpengine lost it", name.call)
+            if now - since >= ORPHANED:
+                await self._take_over(name)
             return
         self._unknown_since.pop(name.name, None)
         self._asked[name.name] = (first, now + ask_again(now - first))
         await trio.to_thread.run_sync(self._library.keep_legs, name, legs(answer))
+
+    async def _take_over(self, name: Name) -> None:
+        if await trio.to_thread.run_sync(self._library.finish, name):
+            log.warning("took over the recording of call %s: rtpengine lost it", name.call)
 
     async def _convert_forever(self) -> None:
         converter = Converter()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from pathlib import Path
 
 import msgspec
@@ -52,6 +53,20 @@ def test_a_recording_goes_from_rtpengine_to_the_index(tmp_path: Path) -> None:
     here.acknowledged(entry_id)
     left = {p.relative_to(tmp_path).parts[0] for p in tmp_path.rglob("*") if p.is_file()}
     assert left == {"wav"}
+
+
+def test_of_a_call_only_the_newest_recording_runs(tmp_path: Path) -> None:
+    here = library(tmp_path)
+    begin(tmp_path)
+    assert here.lost() == []
+    for id_, call, at in (("1" * 16, "c%401", 2.0), ("2" * 16, "d%401", 3.0)):
+        path = tmp_path / "tmp" / f"rtpengine-meta-{call}-{id_}.tmp"
+        path.touch()
+        os.utime(path, (at, at))
+    os.utime(tmp_path / "tmp" / f"rtpengine-meta-{NAME.name}.tmp", (1.0, 1.0))
+    assert here.lost() == [NAME]
+    here.finish(NAME)
+    assert here.lost() == []
 
 
 def test_ids_sort_by_time(tmp_path: Path) -> None:
