@@ -142,7 +142,8 @@ class Progress(msgspec.Struct, array_like=True):
 
     ``until`` is the Unix time by which it must have been answered. ``seen`` keeps it from going
     round in circles, ``steps`` counts what was looked at, ``hops`` application servers before.
-    ``plain``: who calls wants the status and no announcement.
+    ``plain``: who calls wants the status and no announcement. ``compatible``: phones are asked once
+    more, in the plainest form, ``merged`` times in vain so far (`stages.ask_again`).
     """
 
     caller: Caller
@@ -159,6 +160,7 @@ class Progress(msgspec.Struct, array_like=True):
     callee: str = ""
     hops: int = 0
     plain: bool = False
+    merged: int = 0
 
 
 OutcomeKind = Literal[

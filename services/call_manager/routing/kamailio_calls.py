@@ -91,12 +91,9 @@ def failure() -> None:
     if isinstance(current, Dial) and code in (401, 407) and legs.authenticate(current):
         _relay(progress, current, record, new=False)
         return
-    if code in (415, 488, 606) and isinstance(current, Ring) and not progress.compatible:
-        # A phone on TLS without SRTP, or without any of the codecs: ask again in the plainest form.
-        progress.compatible = True
+    if current is not None and stages.ask_again(progress, code):
         action: Action = current
     else:
-        progress.compatible = False
         stages.report(progress, _outcome(code, current), tables)
         action = stages.advance(progress, tables, now())
     events.release_stage(record)

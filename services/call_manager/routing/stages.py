@@ -34,6 +34,8 @@ MAX_RINGING = 180
 """Seconds (RFC 3261 section 16.6 step 11: timer C is more than three minutes)."""
 RING = 60
 """Seconds that a phone rings where nobody has said how long."""
+MERGED = 2
+"""Times that a phone is asked again at once that is still busy with its own refusal."""
 
 SERVERS = 3
 """Application servers that are asked before a call is given up."""
@@ -104,6 +106,23 @@ def advance(progress: Progress, tables: Tables, now: float) -> Action:
         return item
     progress.current = _ending(progress, tables)
     return progress.current
+
+
+def ask_again(progress: Progress, code: int) -> bool:
+    """Whether who rings is asked once more, in the plainest form, its answer being ``code``.
+
+    A phone on TLS without SRTP, or without any of the codecs, refuses what it is offered first. One
+    that is still busy with that refusal takes what comes next for the same request on another way
+    (RFC 3261 section 8.2.2.2), and says so with a 482.
+    """
+    ringing = isinstance(progress.current, Ring)
+    if ringing and not progress.compatible and code in (415, 488, 606):
+        progress.compatible, progress.merged = True, 0
+    elif ringing and progress.compatible and code == 482 and progress.merged < MERGED:
+        progress.merged += 1
+    else:
+        progress.compatible = False
+    return progress.compatible
 
 
 def report(progress: Progress, outcome: Outcome, tables: Tables) -> None:

@@ -265,6 +265,21 @@ def test_classify(code: int, timed_out: bool, rang: bool, kind: str) -> None:
     assert stages.classify(code, timed_out=timed_out, rang=rang) == kind
 
 
+@pytest.mark.parametrize("code", [415, 488, 606])
+def test_a_phone_that_refuses_what_it_is_offered_is_asked_once_more(code: int) -> None:
+    known = tables(user("2"))
+    progress = stages.begin(request("2"), known, 0.0)
+    assert isinstance(stages.advance(progress, known, 0.0), Ring)
+    assert not stages.ask_again(progress, 486)
+    assert not stages.ask_again(progress, 482)
+    assert stages.ask_again(progress, code)
+    assert progress.compatible
+    assert [stages.ask_again(progress, 482) for _ in range(3)] == [True, True, False]
+    assert not progress.compatible
+    assert stages.ask_again(progress, code)
+    assert not stages.ask_again(progress, code)
+
+
 # --- whatever is configured, every call ends
 
 EXTENSIONS = [str(n) for n in range(1, 6)]
