@@ -93,6 +93,11 @@ variable "capacity" {
   default     = 1000
   description = "Simultaneous calls"
 }
+variable "live" {
+  type        = string
+  default     = ""
+  description = "Redis, as address:port; empty on one machine"
+}
 
 job "ivr" {
   id   = var.id
@@ -119,6 +124,7 @@ job "ivr" {
     audio_port     = var.audio_port
     admin_port     = var.admin_port
     capacity       = var.capacity
+    live           = var.live
     registry       = var.registry
   }
 

@@ -196,7 +196,7 @@ def _media(spec: ClusterSpec, server: Server, data_dir: Path) -> dict[str, Varia
         "media_to": spec.network.media_to,
         "media_addresses": _floating(spec.media_addresses),
         "media_prefix": spec.network.vip_prefix or 32,
-        "live": f"{spec.network.vip}:{ports.live}" if spec.engine == "nomad" else "",
+        "live": _live(spec),
         "control_address": _control_address(spec.engine, server.address),
         "control_port": ports.control,
         "announce_port": ports.announce,
@@ -215,7 +215,13 @@ def _ivr(spec: ClusterSpec, server: Server, data_dir: Path) -> dict[str, Variabl
         "audio_port": ports.ivr_audio,
         "admin_port": ports.ivr_admin,
         "capacity": server.calls("ivr"),
+        "live": _live(spec),
     }
+
+
+def _live(spec: ClusterSpec) -> str:
+    """Where Redis is; empty on one machine."""
+    return f"{spec.network.vip}:{spec.network.ports.live}" if spec.engine == "nomad" else ""
 
 
 def _floating(addresses: Sequence[str]) -> str:

@@ -59,6 +59,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         return self.secret("consul_token")
 
+    def live_password(self) -> str:
+        """Redis' password, the secret ``live_password``; empty where there is none."""
+        there = (self.secrets_dir / "live_password").exists()
+        return self.secret("live_password") if there else ""
+
 
 class Peer(msgspec.Struct, frozen=True):
     """Another server of the cluster and its address on the cluster network."""
@@ -84,6 +89,14 @@ def parse_peers(text: str) -> tuple[Peer, ...]:
     if len({peer.name for peer in found}) != len(found):
         raise SettingsError("managers: a name is there twice")
     return tuple(found)
+
+
+def parse_live(text: str) -> tuple[str, int]:
+    """Where Redis is, from ``address:port``. Raises SettingsError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise SettingsError(f"live: {text!r}: expected address:port of Redis")
+    return host.strip("[]"), int(port)
 
 
 S = TypeVar("S", bound=Settings)

@@ -18,7 +18,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -27,7 +27,7 @@ import httpx
 import msgspec
 import trio
 
-from services.core.audio import Recording
+from services.core.audio import Recorded
 from services.core.discovery import Instance
 from services.core.menus import recording_id
 from services.ivr.call import BoxFound, Changed, Head, Unlocked
@@ -61,6 +61,10 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     call: str = ""
     called: str = ""
+
+
+Ending = tuple[Left, Awaitable[Recorded]]
+"""A message, and what it will be when it has been recorded."""
 
 
 class _Box(msgspec.Struct):
@@ -100,7 +104,9 @@ class Boxes:
         self._http = http
         self._call_managers = call_managers
         self._fresh = trio.Event()
-        self._ending, self._endings = trio.open_memory_channel[tuple[Left, Recording]](math.inf)
+        self._ending, self._endings = trio.open_memory_channel[tuple[Left, Awaitable[Recorded]]](
+            math.inf
+        )
         self.waiting = len(list(self._spool.glob("*.json")))
         """Messages that no Call Manager has taken yet."""
 
@@ -130,7 +136,7 @@ class Boxes:
         while path.exists():  # noqa: ASYNC110 - seldom, and soon over
             await trio.sleep(0.05)
 
-    def keep_when_over(self, left: Left, recording: Recording) -> None:
+    def keep_when_over(self, left: Left, recording: Awaitable[Recorded]) -> None:
         """A recording that is being made will be a message, if it is long enough."""
         self._ending.send_nowait((left, recording))
 
@@ -155,7 +161,7 @@ class Boxes:
             async for left, recording in self._endings:
                 nursery.start_soon(self._finish_one, left, recording)
 
-    async def _finish_one(self, left: Left, recording: Recording) -> None:
+    async def _finish_one(self, left: Left, recording: Awaitable[Recorded]) -> None:
         recorded = await recording
         if recorded.seconds < LEAST or recorded.ended == "failed":
             return

@@ -349,13 +349,15 @@ class Record(msgspec.Struct, frozen=True):
     """A tone, then record; ends as said, or by `StopRecording`; tells `Recorded`.
 
     It stays at this server until `Keep` says what is to become of it. Where ``owner`` is not None
-    it is kept at once, as `Keep` would.
+    it is kept at once, as `Keep` would. ``more``: another process has begun it; without a tone it
+    goes on.
     """
 
     serial: int
     most: int
     silence: int
     owner: str | None = None
+    more: bool = False
 
 
 class StopRecording(msgspec.Struct, frozen=True):

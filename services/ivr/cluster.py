@@ -56,6 +56,13 @@ class CallManagers:
             except httpx.HTTPError as error:
                 log.info("%s was not told of call %s: %s", instance.id, call_id, error)
 
+    async def end(self, call_id: str, reason: str) -> None:
+        """End a call that no server has any more, whether it rings or was answered."""
+        try:
+            await self._ask("DELETE", f"/v1/calls/{quote(call_id, safe='')}?reason={reason}")
+        except LookupError as error:
+            log.info("call %s was not ended: %s", call_id, error)
+
     async def people(self, tenant: str) -> People:
         """Extensions and names of a tenant's users who can be called."""
         now = trio.current_time()

@@ -76,12 +76,12 @@ class Commanding:
         else:
             self.start_recording(doing)
 
-    def start_recording(self, doing: it.Recording) -> None:
-        """Record, the prompt being over."""
+    def start_recording(self, doing: it.Recording, *, more: bool = False) -> None:
+        """Record, the prompt being over; ``more``: go on with it in another process."""
         doing = msgspec.structs.replace(doing, serial=self.serial(), started=True)
         self.state.doing = doing
         step = doing.step
-        self.out.append(it.Record(doing.serial, step.most, step.silence, step.voicemail))
+        self.out.append(it.Record(doing.serial, step.most, step.silence, step.voicemail, more))
         self.wait(doing.step.most + 10 * PATIENCE)
 
     def fetch(self, step: Fetch) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import trio
 
 from services.core.audio import Leg
-from services.core.sip import Call, sdp
+from services.core.sip import Call, CallRefusedError, MalformedError, sdp
 
 CODECS = (sdp.PCMA, sdp.PCMU)
+AGAIN = (0.3, 0.6, 1.2)
+"""Seconds until a caller is told once more where we are, whose media server is not there yet."""
 LATE_ANSWER = 4.0
 """Seconds for the answer in the ACK, where the INVITE had no offer."""
 
@@ -49,6 +51,31 @@ class Ears:
         text, agreed = sdp.answer(offer, self.leg.address, self.leg.port, CODECS)
         self.connect(agreed)
         return text
+
+    async def move(self) -> None:
+        """Tell the caller's side that his sound is here from now on, and exchange it.
+
+        Raises SipError; a call that is over by then is cancelled.
+        """
+        leg, before = self.leg, sdp.audio(self.call.local_sdp)
+        used = () if before is None else before.codecs.values()
+        codecs = tuple(codec for codec in CODECS if codec in used) or CODECS
+        answer = await self._offer(sdp.offer(leg.address, leg.port, codecs))
+        agreed = sdp.agreed(self.call.local_sdp, answer)
+        if agreed is None:
+            raise MalformedError("the caller's side has no sound for us any more")
+        self.connect(agreed)
+        self.call.answers = self.answer
+
+    async def _offer(self, offer: str) -> str:
+        for pause in AGAIN:
+            try:
+                return await self.call.reinvite(offer)
+            except CallRefusedError as error:
+                if error.status < 500:
+                    raise
+            await trio.sleep(pause)
+        return await self.call.reinvite(offer)
 
     async def late_answer(self) -> sdp.Agreed | None:
         """What the caller answers to our offer in his ACK; None if he does not."""

@@ -107,7 +107,7 @@ class Machine(Commanding):
                 # Nobody heard what was pressed in between, so a little time is given for it.
                 state.deadline = max(state.deadline, now + 1)
             case Recording():
-                self.start_recording(doing)
+                self.start_recording(doing, more=True)
             case Fetching():
                 self.fetch(doing.step)
             case Finding():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -24,6 +25,7 @@ from services.core.passport import Passport
 from services.core.settings import parse_peers
 from services.core.sip import Flow, Invitation, MalformedError, UserAgent, sdp
 from services.ivr import status
+from services.ivr.adoption import Adoption
 from services.ivr.books import Shelf, shelve, sounds
 from services.ivr.boxes import Boxes
 from services.ivr.call import Book
@@ -31,11 +33,14 @@ from services.ivr.call import State as CallState
 from services.ivr.cluster import CallManagers
 from services.ivr.ears import CODECS, Ears
 from services.ivr.health import CHECK, Checker, CheckError
+from services.ivr.keylog import KeyLog
 from services.ivr.library import Library
 from services.ivr.menu import Machine
-from services.ivr.session import Server, Session
+from services.ivr.server import Server
+from services.ivr.session import Session
 from services.ivr.settings import AUDIO_PORTS, IvrSettings
 from services.ivr.status import State
+from services.ivr.tapes import Tapes
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ class Ivr:
         self._wanted: Shelf | None = None
         self._fresh = trio.Event()
         self._call_managers: tuple[Instance, ...] = ()
+        self._media_servers: tuple[Instance, ...] = ()
         self._trusted = {
             settings.address,
             settings.vip,
@@ -93,17 +99,23 @@ class Ivr:
             managers = CallManagers(http, lambda: self._call_managers)
             library = Library(s.data_dir / "sounds", plane, managers.sound)
             boxes = Boxes(s.data_dir / "voicemail", http, lambda: self._call_managers)
+            keylog = KeyLog(http, lambda: self._media_servers)
+            tapes = Tapes(s.cluster, s.redis, s.live_password())
             server = Server(
                 agent=agent,
                 library=library,
                 managers=managers,
+                keylog=keylog,
                 web=web,
                 key=self._key,
                 domain=s.vip,
                 book=self._book,
                 plane=plane,
                 boxes=boxes,
+                tapes=tapes,
             )
+            agent.on_change = server.changed
+            adoption = Adoption(server, self.state)
             service = status.service(s, self._responder.probe if self._responder else "")
             membership = Membership(registry, s.cluster, s.server, lambda: service, self._report)
             if self._responder is not None:
@@ -114,10 +126,13 @@ class Ivr:
             nursery.start_soon(self._check_forever, checker, plane)
             nursery.start_soon(membership.report)
             nursery.start_soon(membership.follow_switch, self._switched)
-            nursery.start_soon(self._follow_call_managers, registry)
+            nursery.start_soon(self._follow_servers, registry)
             nursery.start_soon(self._follow_configuration, registry)
             nursery.start_soon(self._take_up, library)
             nursery.start_soon(boxes.run)
+            nursery.start_soon(keylog.run)
+            nursery.start_soon(tapes.run)
+            nursery.start_soon(adoption.run)
             task_status.started()
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for received in signals:
@@ -218,11 +233,20 @@ class Ivr:
 
     # What it is told.
 
+    async def _follow_servers(self, registry: Registry) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow_call_managers, registry)
+            async for instances in registry.watch_health("media"):
+                self._media_servers = self._ours(instances)
+
     async def _follow_call_managers(self, registry: Registry) -> None:
         async for instances in registry.watch_health("call-manager"):
-            ours = [i for i in instances if i.meta.get("cluster") == self.settings.cluster]
-            # Who is well is asked first.
-            self._call_managers = tuple(sorted(ours, key=lambda each: not each.passing))
+            self._call_managers = self._ours(instances)
+
+    def _ours(self, instances: Iterable[Instance]) -> tuple[Instance, ...]:
+        ours = [i for i in instances if i.meta.get("cluster") == self.settings.cluster]
+        # Who is well is asked first.
+        return tuple(sorted(ours, key=lambda each: not each.passing))
 
     async def _follow_configuration(self, registry: Registry) -> None:
         root = f"{prefix(self.settings.cluster)}config/"

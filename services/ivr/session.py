@@ -4,86 +4,176 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from functools import partial
 
-import httpx
 import trio
 
-from services.core import passport
-from services.core.audio import AudioError, AudioPlane, Clip, Digit, Playback, tones
+from services.core.audio import AudioError, Clip, Digit, Playback
 from services.core.configuration import Destination
 from services.core.passport import Passport
-from services.core.sip import Call, CallRefusedError, SipError, UserAgent, bridge, sdp
+from services.core.sip import SipError
 from services.ivr import call as it
-from services.ivr.boxes import Boxes
-from services.ivr.cluster import CallManagers, ask_web
+from services.ivr.cluster import ask_web
 from services.ivr.ears import Ears
-from services.ivr.library import Library
 from services.ivr.menu import Machine
 from services.ivr.names import search
+from services.ivr.onward import Onward
+from services.ivr.server import Server
+from services.ivr.snapshot import KEYS, Snapshot, dump, unheard
 from services.ivr.visit import Visit
 
 log = logging.getLogger(__name__)
 
-
-ANSWERS = 3.0
-"""Seconds beyond the time that somebody is rung, for the Call Manager to say how it ended."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """What all calls share. ``book`` gives the newest configuration of a tenant's."""
-
-    agent: UserAgent
-    library: Library
-    managers: CallManagers
-    web: httpx.AsyncClient
-    key: bytes
-    domain: str
-    book: Callable[[str], it.Book]
-    plane: AudioPlane
-    boxes: Boxes
+PROGRESS = 1.0
+"""Seconds between looks at how far a prompt is: what is heard twice at most after a take-over."""
+MOVED = "ivr"
+"""Why a call is ended that rang for a server that is gone."""
 
 
 class Session:
-    """One caller's call. ``ears`` are connected already; `run` returns when the call is over."""
+    """One caller's call; `run` and `resume` return when the call is over."""
 
-    def __init__(self, server: Server, machine: Machine, ears: Ears, ticket: Passport) -> None:
+    def __init__(
+        self, server: Server, machine: Machine, ears: Ears, ticket: Passport, heard: str = ""
+    ) -> None:
         self._server = server
         self._machine = machine
         self._ears = ears
         self._call = ears.call
         self._leg = ears.leg
         self._ticket = ticket
+        self._heard = heard
+        self._early: list[str] | None = None
+        self._left = False
+        self._scope = trio.CancelScope()
         self._tell, self._inbox = trio.open_memory_channel[it.Event](math.inf)
         self._playback: Playback | None = None
         self._playing = 0
         self._told: list[str] = []
-        self._visit = Visit(server.boxes, server.plane, ears, ticket, self._tell.send_nowait)
+        tell = self._tell.send_nowait
+        self._visit = Visit(server.boxes, server.tapes, server.plane, ears, ticket, tell)
+        self._onward = Onward(server, ears, ticket, tell, self.save)
         self._nursery: trio.Nursery
 
     async def run(self, to: Destination) -> None:
-        """From the first prompt to the end."""
-        try:
-            await self._run(to)
-        finally:
-            # The caller has hung up, and this is cancelled: what he has said is kept.
-            for command in self._machine.take(it.Ended(), time.time()):
-                if isinstance(command, it.Keep):
-                    self._visit.keep(command)
+        """From the first prompt to the end. ``ears`` are connected already."""
 
-    async def _run(self, to: Destination) -> None:
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._keys)
+        async def begin() -> None:
             self._do(self._machine.begin(to, time.time()))
-            while not isinstance(self._machine.state.doing, it.Over):
-                event = await self._next()
-                self._machine.book = self._server.book(self._ticket.tenant)
-                self._do(self._machine.take(event, time.time()))
-            self._nursery.cancel_scope.cancel()
+
+        await self._live(begin)
+
+    async def resume(self, found: Snapshot) -> None:
+        """Go on where another server was. A caller who is gone has hung up."""
+        await self._live(partial(self._resume, found))
+
+    async def _live(self, begin: Callable[[], Awaitable[None]]) -> None:
+        server = self._server
+        server.sessions.add(self)
+        server.saves[self._call.call_id] = self.save
+        try:
+            with self._scope:
+                async with trio.open_nursery() as self._nursery:
+                    self._nursery.start_soon(self._keys)
+                    await begin()
+                    await self._go_on()
+                    self._nursery.cancel_scope.cancel()
+        finally:
+            server.sessions.discard(self)
+            del server.saves[self._call.call_id]
+            if not self._left:
+                self._end()
+
+    async def _go_on(self) -> None:
+        if self._server.journal is not None:
+            self._nursery.start_soon(self._save_forever)
+        while not isinstance(self._machine.state.doing, it.Over):
+            self.save()
+            event = await self._next()
+            if isinstance(event, it.Digit):
+                self._heard = (self._heard + event.key)[-KEYS:]
+            self._machine.book = self._server.book(self._ticket.tenant)
+            self._do(self._machine.take(event, time.time()))
+
+    def _end(self) -> None:
+        # If the caller has hung up, this was cancelled: what he has said is kept.
+        for command in self._machine.take(it.Ended(), time.time()):
+            if isinstance(command, it.Keep):
+                self._visit.keep(command)
+        self._visit.forget()
+        if self._server.journal is not None:
+            self._server.journal.erase(self._call.call_id)
+
+    # Another server.
+
+    async def _resume(self, found: Snapshot) -> None:
+        state, machine, call_id = self._machine.state, self._machine, self._call.call_id
+        doing = state.doing
+        if isinstance(doing, it.Over):
+            return
+        if found.tape:
+            await self._visit.restore(found.tape, _recorded(doing))
+        if isinstance(doing, it.Connected) and not found.callee:
+            machine.take(it.Ended("callee"), time.time())
+            return
+        if found.callee:
+            serial = doing.serial if isinstance(doing, it.Connecting) else None
+            self._nursery.start_soon(self._onward.resume, found.callee, serial)
+            return
+        if found.dialling:
+            # Its INVITE was the other server's: nobody would hear that it is answered.
+            self._nursery.start_soon(self._server.managers.end, found.dialling, MOVED)
+        self._early = []
+        try:
+            await self._ears.move()
+        except SipError as error:
+            log.warning("call %s cannot be gone on with: %s", call_id, error)
+            self._do(machine.take(it.Ended("server"), time.time()))
+            return
+        logged = await self._server.keylog.of(call_id)
+        early, self._early = "".join(self._early), None
+        self._do(machine.resume(time.time()))
+        for key in unheard(found.heard, early, logged) + early:
+            self._tell.send_nowait(it.Digit(key))
+
+    def save(self) -> None:
+        """Write down where the call is, for who may have to go on with it."""
+        state, journal, callee = self._machine.state, self._server.journal, self._onward.callee
+        if journal is None or self._left or self._call.ended or state.doing is None:
+            return
+        if self._playback is not None and not self._playback.over:
+            state.position = self._playback.position / self._server.plane.rate
+        found = Snapshot(
+            state=state,
+            ticket=self._ticket,
+            caller=self._call.export(),
+            heard=self._heard,
+            callee=callee.export() if callee is not None and not callee.ended else b"",
+            dialling=self._onward.dialling,
+            tape=self._visit.tape,
+        )
+        journal.write(self._call.call_id, dump(found))
+
+    async def _save_forever(self) -> None:
+        """How far a prompt is: nobody else says when that has changed."""
+        while True:
+            await trio.sleep(PROGRESS)
+            if self._playback is not None and not self._playback.over:
+                self.save()
+
+    def leave(self, *, tell: bool) -> None:
+        """End without a word to anybody; ``tell``: another server is to go on from here."""
+        if tell:
+            self.save()
+        self._left = True
+        self._visit.leaving = tell
+        self._onward.release()
+        self._call.release()
+        self._scope.cancel()
+
+    # What happens, and what is done.
 
     async def _next(self) -> it.Event:
         deadline = self._machine.state.deadline
@@ -94,8 +184,12 @@ class Session:
 
     async def _keys(self) -> None:
         async for event in self._leg.events():
-            if isinstance(event, Digit):
+            if not isinstance(event, Digit):
+                continue
+            if self._early is None:
                 self._tell.send_nowait(it.Digit(event.digit))
+            else:
+                self._early.append(event.digit)
 
     def _do(self, commands: list[it.Command]) -> None:
         for command in commands:
@@ -111,7 +205,9 @@ class Session:
                 case it.Find():
                     self._nursery.start_soon(self._find, command)
                 case it.Connect():
-                    self._nursery.start_soon(self._connect, command)
+                    self._quiet()
+                    language = self._machine.state.language
+                    self._nursery.start_soon(self._onward.connect, command, language)
                 case it.Record():
                     self._nursery.start_soon(self._visit.record, command)
                 case it.StopRecording():
@@ -167,70 +263,6 @@ class Session:
         found, more = search(command.keys, people)
         self._tell.send_nowait(it.Names(command.serial, found, more))
 
-    async def _connect(self, command: it.Connect) -> None:
-        """Ring somebody, the caller hearing that it rings; then connect the two."""
-        self._quiet()
-        where = tones.country(self._machine.state.language)
-        waiting = self._leg.play(self._server.plane.tone("ringback", where), loop=True)
-        agent, ticket = self._server.agent, self._ticket
-        call_id = f"{secrets.token_hex(12)}@{agent.address}"
-        onward = Passport(
-            tenant=ticket.tenant,
-            kind=command.to.kind,
-            target=command.to.target,
-            caller=ticket.caller,
-            name=ticket.name,
-            extension=ticket.extension,
-            trunk=ticket.trunk,
-            anonymous=ticket.anonymous,
-            called=ticket.called,
-            own=command.own,
-            within=self._call.call_id,
-            hops=ticket.hops,
-        )
-        value = passport.seal(self._server.key, "onward", call_id, onward, time.time())
-        code = 480
-        # A group rings step by step, each as long as it says; its own time is the Call Manager's.
-        limit = command.ring if command.to.kind in ("extension", "number") else 180
-        # What the caller can hear is what is offered: the two need no further word about it.
-        offer = self._call.remote_sdp
-        try:
-            with trio.move_on_after(limit) as patience:
-                async with agent.dial(
-                    f"sip:{command.to.target}@{self._server.domain}",
-                    offer,
-                    caller=f"<sip:{ticket.caller or 'anonymous'}@{self._server.domain}>",
-                    call_id=call_id,
-                    headers=[(passport.HEADER, value)],
-                    cancel_on_end=False,
-                ) as callee:
-                    patience.deadline = math.inf
-                    waiting.stop()
-                    self._ears.be_still(still=True)
-                    await self._join(offer, callee)
-                    self._tell.send_nowait(it.Joined(command.serial))
-                    ended = await bridge(self._call, callee, connected=True)
-                    self._tell.send_nowait(it.Ended(ended.reason or "callee"))
-                    return
-        except CallRefusedError as error:
-            code = error.status
-        except SipError as error:
-            log.info("call %s was not connected: %s", self._call.call_id, error)
-        finally:
-            waiting.stop()
-        self._ears.be_still(still=False)
-        self._tell.send_nowait(it.Refused(command.serial, code))
-
-    async def _join(self, offer: str, callee: Call) -> None:
-        """Let the caller's media go to the callee's, by re-INVITE (RFC 3725 section 7).
-
-        Raises SipError where the caller does not take them.
-        """
-        answer = await self._call.reinvite(callee.remote_sdp)
-        there, before = sdp.audio(answer), sdp.audio(offer)
-        if there is None or before is None or there[:2] != before[:2]:
-            await callee.reinvite(answer)
-
     def _tell_way(self) -> None:
         """Let the call's record have the way that it took, as far as it got."""
         way = list(self._machine.state.way)
@@ -242,3 +274,10 @@ class Session:
         if way != self._told:
             self._told = way
             self._nursery.start_soon(self._server.managers.tell_way, self._call.call_id, way)
+
+
+def _recorded(doing: it.Doing) -> str:
+    """The digest of what was recorded and is not decided upon; empty if it is not over yet."""
+    if isinstance(doing, it.Boxed) and "recording" not in doing.box.at:
+        return doing.box.digest
+    return ""

@@ -14,11 +14,15 @@ ROLE = "ivr"
 TTL = 10.0
 """Seconds of silence until the registry takes the server for dead."""
 
+TOLD = 600.0
+"""Seconds for which it is told that calls were adopted."""
+
 
 class State(msgspec.Struct, kw_only=True):
     """``answered`` is the seconds that the last check's call took until its sound was heard.
 
     ``problems`` are what else is wrong, by who found it. ``in_force`` is the manifest's digest.
+    ``adopted`` counts calls of servers that are gone, ``adopted_at`` is when the last one came.
     """
 
     capacity: int
@@ -30,6 +34,8 @@ class State(msgspec.Struct, kw_only=True):
     served: int = 0
     switch: Switch = ENABLED
     in_force: str = ""
+    adopted: int = 0
+    adopted_at: float = float("-inf")
     problems: dict[str, str] = {}
 
     def tell(self, who: str, problem: str) -> None:
@@ -80,6 +86,8 @@ def health(state: State, now: float) -> Health:
     output = f"SIP INVITE {state.answered * 1000:.0f} ms"
     if not state.in_force:
         return Health("critical", f"{output}, no configuration yet", found)
+    if now < state.adopted_at + TOLD:
+        output += f", {state.adopted} calls adopted"
     if state.switch.state == "draining":
         output += f", draining: {state.calls} calls left"
     elif state.switch.state == "disabled":
@@ -102,5 +110,6 @@ def metrics(state: State) -> dict[str, tuple[float, str]]:
         "pbx_ivr_calls": (state.calls, "Calls that are up"),
         "pbx_ivr_legs": (state.legs, "Calls that hear this server"),
         "pbx_ivr_served_total": (state.served, "Calls since the start"),
+        "pbx_ivr_adopted_total": (state.adopted, "Calls of other servers that it went on with"),
         "pbx_ivr_capacity": (state.capacity, "Calls it is meant for"),
     }

@@ -69,7 +69,7 @@ def left(box: Box) -> list[Command]:
 
 
 def resume(box: Box, state: State, now: float) -> tuple[Box, list[Command]]:
-    """Go on in another process. What was being recorded there is lost, and recorded anew."""
+    """Go on in another process: what was asked for is asked for again, recording goes on."""
     visit = _Visit(box, state, now)
     visit.again()
     return visit.box, visit.out
@@ -114,10 +114,10 @@ class _Visit:
         """Ask what box it is."""
         self.out.append(it.OpenBox(self.want("opening", OPENING), self.box.owner))
 
-    def record(self, at: str) -> None:
-        """A tone, and then record."""
+    def record(self, at: str, *, more: bool = False) -> None:
+        """A tone, and then record; ``more``: go on with what another process has begun."""
         serial = self.want(at, self.box.longest + 30.0)
-        self.out.append(it.Record(serial, self.box.longest, SILENCE))
+        self.out.append(it.Record(serial, self.box.longest, SILENCE, more=more))
 
     def bye(self, *lines: Line) -> None:
         """The last words."""
@@ -129,8 +129,13 @@ class _Visit:
         if box.at == "opening":
             self.open()
         elif box.at in ("recording", "greet recording"):
-            self.record(box.at)
-        elif box.at in ("unlocking", "changing"):
+            self.record(box.at, more=True)
+        elif box.at == "unlocking" and (not box.own or box.has_pin):
+            # A PIN is written down nowhere.
+            self.go("pin", (self.line("pin"),))
+        elif box.at == "unlocking":
+            self.unlock("")
+        elif box.at == "changing":
             self._wait(CHANGING)
         elif box.heard:
             self._wait(ANSWER)

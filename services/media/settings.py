@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.core.settings import Peer, Settings, SettingsError, parse_peers
+from services.core.settings import Peer, Settings, parse_live, parse_peers
 
 
 class MediaSettings(Settings, frozen=True, kw_only=True):
@@ -61,15 +61,7 @@ class MediaSettings(Settings, frozen=True, kw_only=True):
     @property
     def redis(self) -> tuple[str, int]:
         """Where Redis is. Raises SettingsError."""
-        host, _, port = self.live.rpartition(":")
-        if not host or not port.isdecimal():
-            raise SettingsError(f"live: {self.live!r}: expected address:port of Redis")
-        return host.strip("[]"), int(port)
-
-    def live_password(self) -> str:
-        """Redis' password, the secret ``live_password``; empty where there is none."""
-        there = (self.secrets_dir / "live_password").exists()
-        return self.secret("live_password") if there else ""
+        return parse_live(self.live)
 
     @property
     def control(self) -> tuple[str, int]:

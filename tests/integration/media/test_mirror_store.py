@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,10 +18,11 @@ from services.media.mirror.document import interface
 from services.media.mirror.sessions import Sessions
 from services.media.mirror.store import Exchange
 from tests.integration.media.media_server import eventually
-from tests.support.hosts import loopback_network
+from tests.support.redis import PORT, redis
+
+__all__ = ["redis"]
 
 HOME = "10-0-0-1"
-PORT = 6390
 CHANGES = "pbx:test:media:changes"
 
 
@@ -32,30 +30,6 @@ def document(version: str) -> bytes:
     """As much of rtpengine's JSON as tells where a session is at home."""
     body = {"json": {"version": version}, "sfd-0": {"logical_intf": interface(HOME)}}
     return msgspec.json.encode(body)
-
-
-@pytest.fixture
-def redis() -> Iterator[tuple[str, int]]:
-    """Its address and its process."""
-    with loopback_network() as network:
-        address = f"{network}.1"
-        words = ["redis-server", "--bind", address, "--port", str(PORT), "--save", ""]
-        process = subprocess.Popen([*words, "--protected-mode", "no"], stdout=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 15
-            while not listens(address):
-                assert time.monotonic() < deadline, "Redis does not start"
-                time.sleep(0.02)
-            yield address, process.pid
-        finally:
-            os.kill(process.pid, signal.SIGCONT)
-            process.kill()
-            process.wait(10)
-
-
-def listens(address: str) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((address, PORT)) == 0
 
 
 class Serving:
