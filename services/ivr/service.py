@@ -19,7 +19,9 @@ from services.core.audio import AudioPlane, CapacityError
 from services.core.configuration import Destination, Switch, prefix
 from services.core.discovery import Instance, Registry, Status
 from services.core.failover import Responder, member_of
+from services.core.failover.lease import ANY, Lease
 from services.core.failover.priority import hurry
+from services.core.failover.timing import LEASE
 from services.core.membership import Membership
 from services.core.passport import Passport
 from services.core.settings import parse_peers
@@ -121,6 +123,7 @@ class Ivr:
             if self._responder is not None:
                 hurry()
                 await nursery.start(self._responder.run)
+                nursery.start_soon(self._speak, self._responder.lease, plane)
             await nursery.start(serve, self._application(membership), s.address, s.admin_port)
             nursery.start_soon(agent.serve, partial(self._answer, server, plane))
             nursery.start_soon(self._check_forever, checker, plane)
@@ -211,6 +214,12 @@ class Ivr:
             state.legs = plane.legs
             self.metrics.update(status.metrics(state))
             await trio.sleep_until(began + state.availability.check_after(passed))
+
+    async def _speak(self, lease: Lease, plane: AudioPlane) -> None:
+        """Let the audio process speak only while nobody can take this server for gone."""
+        while True:
+            plane.speak_until(lease.until(ANY))
+            await trio.sleep(LEASE / 5)
 
     def _report(self) -> tuple[Status, str]:
         return status.report(self.state, trio.current_time())

@@ -48,6 +48,8 @@ class Board:
         """Frames by how late they began."""
         self.dropped = self._array(len(DROPPED), np.int64)
         self.counters = self._array(len(COUNTERS), np.float64)
+        self.until = self._array(1, np.float64)
+        """When to fall silent, in seconds since boot (CLOCK_BOOTTIME); 0 for never."""
 
     def _array(self, count: int, kind: type[T]) -> NDArray[T]:
         size = np.dtype(kind).itemsize

@@ -119,6 +119,14 @@ class AudioPlane(AbstractAsyncContextManager["AudioPlane"]):
         self.command(wire.Open(row, leg.generation, gate, secrets.randbits(32)))
         return leg
 
+    def speak_until(self, moment: float) -> None:
+        """Fall silent at ``moment`` (seconds of `services.core.failover.clock`), unless told anew.
+
+        So that a service that hangs, whose calls others go on with, does not speak in between:
+        this process does not hang with it.
+        """
+        self.board.until[0] = moment
+
     def room(self, *, speakers: int | None = None) -> Room:
         """A new room. ``speakers``: how many of the loudest are heard at once; None for all.
 

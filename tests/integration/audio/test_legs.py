@@ -23,6 +23,7 @@ from services.core.audio import (
     g711,
 )
 from services.core.audio.keys import KEYS
+from services.core.failover import clock
 from services.media import rtp
 from tests.integration.audio.rtp_phone import EVENTS, connect, phone, strength, tone
 
@@ -276,3 +277,18 @@ async def test_what_the_block_raises_comes_out_as_it_is(network: str) -> None:
     with pytest.raises(KeyError):
         async with AudioPlane(f"{network}.1", ports=(30000, 30001), capacity=2):
             raise KeyError
+
+
+async def test_who_is_not_allowed_to_speak_is_silent(plane: AudioPlane, network: str) -> None:
+    async with phone(f"{network}.2") as other:
+        with connect(plane, other) as leg:
+            leg.play(plane.clip(tone(440, 1.0)), loop=True)
+            await other.hears(lambda sound: len(sound) > 800)
+            plane.speak_until(clock.now())
+            await trio.sleep(0.1)
+            before = len(other.packets)
+            await trio.sleep(0.3)
+            assert len(other.packets) == before
+            plane.speak_until(clock.now() + 60)
+            await other.hears(lambda sound: len(sound) > 160 * before + 800)
+            plane.speak_until(0)

@@ -25,6 +25,7 @@ from services.core.audio.engine.legs import Legs
 from services.core.audio.engine.orders import Orders, Parts
 from services.core.audio.engine.peers import Gate
 from services.core.audio.engine.receiver import Receiver
+from services.core.failover import clock
 
 BEAT = 0.02
 BEHIND = 3
@@ -104,8 +105,7 @@ class Loop:
         self._mix()
         self._record()
         self._output.step(self._tick)
-        sent = self._sender.step()
-        self._reports.step(self._tick)
+        sent = self._send()
         if self._tick % WATCH == 0:
             legs.watch(self._tick)
             legs.show()
@@ -120,6 +120,14 @@ class Loop:
         board.counters[PACKETS_IN] += came
         board.counters[PACKETS_OUT] += sent
         return True
+
+    def _send(self) -> int:
+        until = float(self._legs.board.until[0])
+        if until and clock.now() > until:
+            self._sender.skip(1)
+            return 0
+        self._reports.step(self._tick)
+        return self._sender.step()
 
     def _refresh(self) -> None:
         legs = self._legs
