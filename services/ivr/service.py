@@ -4,42 +4,35 @@ from __future__ import annotations
 
 import logging
 import signal
-import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from functools import partial
 
 import httpx
 import trio
 
-from services.core import passport
 from services.core.admin import Application, create_app, serve
 from services.core.admin.gauges import Gauges
-from services.core.audio import AudioPlane, CapacityError
-from services.core.configuration import Destination, Switch, prefix
+from services.core.audio import AudioPlane
+from services.core.configuration import Switch, prefix
 from services.core.discovery import Instance, Registry, Status
 from services.core.failover import Responder, member_of
 from services.core.failover.lease import ANY, Lease
 from services.core.failover.priority import hurry
 from services.core.failover.timing import LEASE
 from services.core.membership import Membership
-from services.core.passport import Passport
 from services.core.settings import parse_peers
-from services.core.sip import Flow, Invitation, MalformedError, UserAgent, sdp
+from services.core.sip import Flow, UserAgent
 from services.ivr import status
 from services.ivr.adoption import Adoption
+from services.ivr.answering import Answering
 from services.ivr.books import Shelf, shelve, sounds
 from services.ivr.boxes import Boxes
 from services.ivr.call import Book
-from services.ivr.call import State as CallState
 from services.ivr.cluster import CallManagers
-from services.ivr.ears import CODECS, Ears
-from services.ivr.health import CHECK, Checker, CheckError
+from services.ivr.health import Checker, CheckError
 from services.ivr.keylog import KeyLog
 from services.ivr.library import Library
-from services.ivr.menu import Machine
 from services.ivr.server import Server
-from services.ivr.session import Session
 from services.ivr.settings import AUDIO_PORTS, IvrSettings
 from services.ivr.status import State
 from services.ivr.tapes import Tapes
@@ -125,7 +118,7 @@ class Ivr:
                 await nursery.start(self._responder.run)
                 nursery.start_soon(self._speak, self._responder.lease, plane)
             await nursery.start(serve, self._application(membership), s.address, s.admin_port)
-            nursery.start_soon(agent.serve, partial(self._answer, server, plane))
+            nursery.start_soon(agent.serve, Answering(server, self.state).answer)
             nursery.start_soon(self._check_forever, checker, plane)
             nursery.start_soon(membership.report)
             nursery.start_soon(membership.follow_switch, self._switched)
@@ -144,51 +137,6 @@ class Ivr:
             with trio.move_on_after(LEAVE_WITHIN):
                 await membership.leave()
             nursery.cancel_scope.cancel()
-
-    # Calls.
-
-    async def _answer(self, server: Server, plane: AudioPlane, invitation: Invitation) -> None:
-        """One call: only what a Call Manager has signed, and only as many as there is room for."""
-        value = invitation.headers.get(passport.HEADER)
-        call_id = invitation.call.call_id
-        ticket = passport.unseal(self._key, "serve", call_id, value, time.time())
-        if ticket is None:
-            invitation.reject(403, "Not Signed for This Call")
-            return
-        checking = not ticket.tenant and ticket.target == CHECK
-        if self.state.calls >= self.settings.capacity and not checking:
-            invitation.reject(503, "IVR Server Is Full")
-            return
-        try:
-            with plane.leg() as leg:
-                text, agreed = sdp.offer(leg.address, leg.port, CODECS), None
-                if invitation.offer is not None:
-                    text, agreed = sdp.answer(invitation.offer, leg.address, leg.port, CODECS)
-                async with invitation.accept(text) as call:
-                    ears = Ears(leg, call)
-                    agreed = agreed or await ears.late_answer()
-                    if agreed is None:
-                        return
-                    ears.connect(agreed)
-                    call.answers = ears.answer
-                    if checking:
-                        leg.play(plane.beep(), loop=True)
-                        await trio.sleep_forever()
-                    await self._serve(server, ears, ticket)
-        except CapacityError:
-            invitation.reject(503, "No Audio Is Left")
-        except MalformedError:
-            invitation.reject(488)
-
-    async def _serve(self, server: Server, ears: Ears, ticket: Passport) -> None:
-        self.state.calls += 1
-        self.state.served += 1
-        try:
-            machine = Machine(server.book(ticket.tenant), _state(ears.call.call_id, ticket, server))
-            session = Session(server, machine, ears, ticket)
-            await session.run(Destination(kind=ticket.kind, target=ticket.target))
-        finally:
-            self.state.calls -= 1
 
     def _book(self, tenant: str) -> Book:
         return self._books.get(tenant) or Book(tenant=tenant)
@@ -288,14 +236,3 @@ class Ivr:
             self.state.in_force = shelf.manifest_digest
             self.state.tell("configuration", "")
             log.info("configuration %s is in force", shelf.manifest_digest[:12])
-
-
-def _state(call_id: str, ticket: Passport, server: Server) -> CallState:
-    caller = ticket.extension or ticket.caller
-    return CallState(
-        call=call_id,
-        tenant=ticket.tenant,
-        language=server.book(ticket.tenant).language,
-        user=ticket.extension,
-        variables={"caller": "" if ticket.anonymous else caller, "called": ticket.called},
-    )

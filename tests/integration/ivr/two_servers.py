@@ -7,6 +7,8 @@ server is gone: `tests/cluster` has both.
 from __future__ import annotations
 
 import hashlib
+import secrets
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,22 +17,21 @@ import httpx
 import trio
 
 from pbxctl.probe import audio
+from services.core import passport
 from services.core.audio import AudioPlane, Leg
-from services.core.configuration import Destination
 from services.core.discovery import Instance
 from services.core.menus import Menu, Prompt, Sound
 from services.core.passport import Passport
 from services.core.sip import Call, Invitation, UserAgent, sdp
 from services.ivr.adoption import Adoption
+from services.ivr.answering import Answering
 from services.ivr.boxes import Boxes
-from services.ivr.call import Book, State
+from services.ivr.call import Book
 from services.ivr.cluster import CallManagers
 from services.ivr.ears import CODECS, Ears
 from services.ivr.keylog import KeyLog
 from services.ivr.library import Library
-from services.ivr.menu import Machine
 from services.ivr.server import Server
-from services.ivr.session import Session
 from services.ivr.status import State as Status
 from services.ivr.tapes import Tapes
 
@@ -111,27 +112,13 @@ class Cluster:
                 journal=self.journal,
             )
             agent.on_change = server.changed
-            adoption = Adoption(server, Status(capacity=20))
+            status = Status(capacity=20)
+            adoption = Adoption(server, status)
             for work in (boxes.run, keylog.run, tapes.run, adoption.run):
                 nursery.start_soon(work)
-            nursery.start_soon(agent.serve, lambda invitation: self._answer(server, invitation))
+            nursery.start_soon(agent.serve, Answering(server, status).answer)
             yield server, adoption
             nursery.cancel_scope.cancel()
-
-    async def _answer(self, server: Server, invitation: Invitation) -> None:
-        with server.plane.leg() as leg:
-            assert invitation.offer is not None
-            text, agreed = sdp.answer(invitation.offer, leg.address, leg.port, CODECS)
-            async with invitation.accept(text) as call:
-                ears = Ears(leg, call)
-                ears.connect(agreed)
-                call.answers = ears.answer
-                state = State(call=call.call_id, tenant="acme", language="en")
-                ticket = Passport(tenant="acme", kind="menu", target="main", caller="+4930555")
-                machine = Machine(server.book("acme"), state)
-                await Session(server, machine, ears, ticket).run(
-                    Destination(kind="menu", target="main")
-                )
 
 
 class Caller:
@@ -150,7 +137,12 @@ class Caller:
         with self.plane.leg() as self.leg:
             offer = sdp.offer(self.leg.address, self.leg.port, CODECS)
             at = f"sip:main@{server.agent.address}:{server.agent.port}"
-            async with self.agent.dial(at, offer) as self.call:
+            call_id = f"{secrets.token_hex(8)}@{self.agent.address}"
+            ticket = Passport(tenant="acme", kind="menu", target="main", caller="+4930555")
+            value = passport.seal(server.key, "serve", call_id, ticket, time.time())
+            headers = [(passport.HEADER, value)]
+            dialling = self.agent.dial(at, offer, call_id=call_id, headers=headers)
+            async with dialling as self.call:
                 ears = Ears(self.leg, self.call)
                 agreed = sdp.agreed(offer, self.call.remote_sdp)
                 assert agreed is not None
