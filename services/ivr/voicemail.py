@@ -130,11 +130,8 @@ class _Visit:
             self.open()
         elif box.at in ("recording", "greet recording"):
             self.record(box.at, more=True)
-        elif box.at == "unlocking" and (not box.own or box.has_pin):
-            # A PIN is written down nowhere.
-            self.go("pin", (self.line("pin"),))
         elif box.at == "unlocking":
-            self.unlock("")
+            self.unlock(box.keys)
         elif box.at == "changing":
             self._wait(CHANGING)
         elif box.heard:

@@ -22,14 +22,17 @@ from services.core.audio.g711 import ALAW
 from services.core.menus import Collect, Fetch, HangUp, Menu, Play, Prompt, Say, Sound
 from services.core.passport import Passport
 from services.core.sip import Call, CallRefusedError, Flow, UserAgent, sdp
+from services.ivr.answering import Answering
 from services.ivr.boxes import Boxes
 from services.ivr.call import Book
 from services.ivr.cluster import CallManagers
 from services.ivr.health import Checker
+from services.ivr.keylog import KeyLog
 from services.ivr.library import Library
+from services.ivr.server import Server
 from services.ivr.service import Ivr
-from services.ivr.session import Server
 from services.ivr.settings import IvrSettings
+from services.ivr.tapes import Tapes
 from tests.support.hosts import loopback_network
 
 VOICE = {"main": 2, "orders": 1}
@@ -174,6 +177,8 @@ async def alone(directory: Path, *, url: str = "", capacity: int = 10) -> AsyncG
                 agent=agent,
                 library=library,
                 managers=managers,
+                keylog=KeyLog(http, lambda: ()),
+                tapes=Tapes(s.cluster, None),
                 web=http,
                 key=key,
                 domain=s.vip,
@@ -183,7 +188,7 @@ async def alone(directory: Path, *, url: str = "", capacity: int = 10) -> AsyncG
             )
             caller = Caller(phone, ear, key)
             nursery.start_soon(caller.listen)
-            nursery.start_soon(agent.serve, partial(ivr._answer, server, plane))  # pyright: ignore[reportPrivateUsage]  # its own wiring needs a registry
+            nursery.start_soon(agent.serve, Answering(server, ivr.state).answer)
             yield Alone(ivr, caller, checker)
             nursery.cancel_scope.cancel()
 

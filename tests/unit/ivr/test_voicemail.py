@@ -386,3 +386,30 @@ def test_any_call_ends_and_is_nobody_else_s(events: list[Any], user: str, moved:
         commands = machine.take(it.Time(), now)
         check()
     assert isinstance(machine.state.doing, Over)
+
+
+def resumed(caller: Caller) -> list[it.Command]:
+    """What another process does first that goes on with the call."""
+    state = it.load(it.dump(caller.machine.state))
+    return Machine(caller.machine.book, state).resume(caller.now)
+
+
+def test_a_recording_goes_on_in_another_process() -> None:
+    caller = Caller()
+    caller.listen()
+    assert caller.at == "recording"
+    (command,) = resumed(caller)
+    assert isinstance(command, it.Record)
+    assert command.more
+    assert not caller.of(it.Record)[0].more
+
+
+def test_a_pin_is_tried_again_by_another_process() -> None:
+    machine = Machine(Book(tenant="acme"), State(call="c", tenant="acme", language="en"))
+    machine.begin(Destination(kind="voicemail", target="2001"), NOON)
+    machine.take(it.BoxFound(serial=machine.state.serial, has_pin=True), NOON)
+    commands = [c for key in "*4711#" for c in machine.take(it.Digit(key), NOON)]
+    (command,) = machine.resume(NOON)
+    for each in (commands[-1], command):
+        assert isinstance(each, it.Unlock)
+        assert each.pin == "4711"
