@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -51,6 +51,12 @@ class Crew(msgspec.Struct, frozen=True, kw_only=True):
         up = await calls_up(await self.managers(), self.endpoints.admin_token)
         return {call.id: call for call in up if call.is_on(server, role)}
 
+    async def calls_known(self, server: str, role: str) -> dict[str, Call]:
+        """The same; none where the Call Managers cannot be asked. Raises RegistryError."""
+        with contextlib.suppress(AdminError):
+            return await self.calls(server, role)
+        return {}
+
     async def switch(self, server: str, role: str, switch: Switch | None) -> list[str]:
         """Write it and wait; names of Call Managers that do not go by it. Raises RegistryError."""
         token = self.endpoints.admin_token
@@ -67,16 +73,24 @@ class Crew(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     async def drain(
-        self, server: str, role: str, deadline: float | None, tell: Callable[[str], None]
+        self,
+        server: str,
+        role: str,
+        deadline: float | None,
+        tell: Callable[[str], None],
+        *,
+        before: Collection[str] = (),
     ) -> Drained:
         """After the switch: until the role has no calls left on the server.
 
-        ``deadline`` s from now those left are handed over, or ended where nobody can take them;
-        without one it waits for ever. Raises RegistryError and AdminError.
+        ``before`` are ids of calls that were up before it. ``deadline`` s from now those left are
+        handed over, or ended where nobody can take them; without one it waits for ever.
+        Raises RegistryError and AdminError.
         """
         begun = time.monotonic()
         first = await self.calls(server, role)
         left = first
+        seen = len(first.keys() | set(before))
         handed = 0
         if role == CALL_MANAGER:
             moved = await self._move_vip(server, tell)
@@ -99,7 +113,7 @@ class Crew(msgspec.Struct, frozen=True, kw_only=True):
         return Drained(
             role=role,
             handed_over=handed,
-            finished=max(0, len(first) - handed - cut),
+            finished=max(0, seen - handed - cut),
             cut=cut,
             seconds=time.monotonic() - begun,
         )

@@ -139,24 +139,24 @@ async def _do(engine: Engine, cluster: str, wish: Wish, tell: Callable[[str], No
     endpoints = picture.endpoints
     late: dict[str, list[str]] = {}
     alone: list[str] = []
-    drained: list[Drained] = []
     switch = None
     if wish.state != "enabled":
         switch = Switch(state=wish.state, reason=wish.reason, by=user(), since=time.time())
     with RegistryClient.of(endpoints, cluster) as registry:
         crew = Crew(registry=registry, endpoints=endpoints)
+        carriers = [role for role in roles if wish.state == "draining" and role in TAKES_CALLS]
+        # What ends while the switch is being written has finished, too.
+        before = {role: await crew.calls_known(wish.server, role) for role in carriers}
         for role in roles:
             tell(f"{wish.state}: {role} on {wish.server}")
             if waiting := await crew.switch(wish.server, role, switch):
                 late[role] = waiting
             if switch and role in TAKES_CALLS and await crew.alone(wish.server, role):
                 alone.append(role)
-        if wish.state == "draining":
-            drained = [
-                await crew.drain(wish.server, role, wish.deadline, tell)
-                for role in roles
-                if role in TAKES_CALLS
-            ]
+        drained = [
+            await crew.drain(wish.server, role, wish.deadline, tell, before=before[role])
+            for role in carriers
+        ]
     return Done(
         cluster=cluster,
         server=wish.server,

@@ -37,6 +37,13 @@ def shown(host: Host, *words: str) -> str:
     return done.stdout
 
 
+async def settled(host: Host) -> str:
+    """What is on the host, once none of it is being tested for duplicates (RFC 4862)."""
+    await trio.lowlevel.checkpoint()
+    found = shown(host, "addr")
+    return "" if " tentative" in found else found
+
+
 async def gone(host: Host, *addresses: str) -> None:
     async def so() -> bool:
         await trio.lowlevel.checkpoint()
@@ -105,7 +112,7 @@ async def test_a_single_manager_simply_has_it(network: Lab, host: Host) -> None:
 
 
 async def test_an_address_that_is_the_hosts_is_left_alone(host: Host) -> None:
-    before = shown(host, "addr")
+    before = await until("addresses to settle", lambda: settled(host), within=30)
     process = holder(host, f"{host.address}/24")
     await process.says("vip is held here", within=120)
     assert shown(host, "addr") == before
