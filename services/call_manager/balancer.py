@@ -91,8 +91,11 @@ class Pool(Generic[S]):
         # The administrator's word before the check's: who disabled a server wants to see that.
         if switch.state != "enabled":
             return switch.state
-        well = name in self._passing and name not in self._lost
-        return "up" if fit and well else "down"
+        return "up" if fit and self.well(name) else "down"
+
+    def well(self, name: str) -> bool:
+        """Whether a server passes its check and the managers reach it."""
+        return name in self._passing and name not in self._lost
 
 
 class Apps(Pool[AppServer]):
@@ -105,7 +108,12 @@ class Apps(Pool[AppServer]):
     def servers(self, switches: Mapping[str, Switch]) -> tuple[AppServer, ...]:
         """The servers by name. ``switches`` is by server."""
         return tuple(
-            msgspec.structs.replace(server, state=self.state(name, switches.get(name, ENABLED)))
+            msgspec.structs.replace(
+                server,
+                state=self.state(name, switches.get(name, ENABLED)),
+                # One that only fails its check goes on with its calls; who has left does not.
+                there=name not in self._lost and name not in self._gone,
+            )
             for name, server in sorted(self._servers.items())
         )
 

@@ -20,6 +20,7 @@ from services.call_manager.routing import kamailio_cluster as cluster
 from services.call_manager.routing import kamailio_dialogs as dialogs
 from services.call_manager.routing import kamailio_edge as edge
 from services.call_manager.routing import kamailio_events as events
+from services.call_manager.routing import kamailio_heirs as heirs
 from services.call_manager.routing import kamailio_media as media
 from services.call_manager.routing import kamailio_restore as restore
 from services.call_manager.routing import kamailio_stray as stray
@@ -76,6 +77,9 @@ class Kamailio:
 
     def ksr_dialog_reply(self, _message: object) -> int:
         return _guarded(dialogs.reply)
+
+    def ksr_dialog_failure(self, _message: object) -> int:
+        return _guarded(heirs.failure)
 
     def ksr_message_reply(self, _message: object) -> int:
         return _guarded(calls.clean_reply)

@@ -13,6 +13,7 @@ from services.call_manager.routing import kamailio_anchor as anchoring
 from services.call_manager.routing import kamailio_cluster as cluster
 from services.call_manager.routing import kamailio_events as events
 from services.call_manager.routing import kamailio_flows as flows
+from services.call_manager.routing import kamailio_heirs as heirs
 from services.call_manager.routing import kamailio_media as media
 from services.call_manager.routing import media_profile as profile
 from services.call_manager.routing import route_signature as signature
@@ -62,7 +63,8 @@ def sign_contact(party: str = "", anchor: Anchor = AS_SET_UP) -> str:
         return ""
     KSR.hdr.remove("Contact")
     KSR.hdr.append(f"Contact: {signed.value}\r\n")
-    if party and signed.short_cut:
+    # An application server's requests may have to go elsewhere (kamailio_heirs.py).
+    if party and signed.short_cut and heirs.server_at(source) is None:
         KSR.dialog.var_sets(party, signed.short_cut)
     return signed.value
 
@@ -100,6 +102,7 @@ def request(method: str) -> None:
         # its end.
         tag = from_tag if side == "caller" else to_tag
         events.ended_unknown(call_id, tag, side, media.forget(route.media, call_id, tag))
+    heirs.watch(target, method)
     _carry(method, route, side, anchor)
 
 
@@ -125,7 +128,7 @@ def _aim(target: Target | None, flow: str) -> bool:
         # Some carriers' equipment drops parameters that it does not know. A carrier has proved by
         # its address who it is, and gains nothing by calling others through us.
         return tables.trunk_of(KSR.pv.gete("$si")) is not None
-    hop = flow or targets.next_hop(target, KSR.pv.gete("$du"))
+    hop = flow or heirs.hop(target) or targets.next_hop(target, KSR.pv.gete("$du"))
     KSR.seturi(target.uri)
     if hop:
         KSR.setdsturi(hop)
@@ -138,6 +141,8 @@ def _carry(method: str, route: RouteParameters, side: Side, anchor: Anchor) -> N
     # The agent has signed what it says, and numbered it.
     if method in TARGET_REFRESH and not ours:
         sign_contact(anchor=anchor)
+    if method == "INVITE":
+        heirs.adopted()
     if method == "REFER":
         _sign_referral(side)
     if anchor.turn:

@@ -1,11 +1,12 @@
-"""Which server of a role a new call goes to. Pure: one rule for every role."""
+"""Which server of a role a call goes to, a new one and one whose server has gone. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
-from services.call_manager.tables import ServerState
+from services.call_manager.tables import AppServer, ServerState
+from services.core.succession import shares
 
 
 class Server(Protocol):
@@ -39,3 +40,20 @@ def choose(
         if share < least and not out(server.name):
             best, least = server, share
     return best
+
+
+def heir(server: AppServer, call_id: str, servers: Iterable[AppServer]) -> AppServer:
+    """Who goes on with a call of an application server's: itself, or where it has gone another.
+
+    The others name the same one for themselves (`services.core.succession`). Where there is nobody,
+    what comes for the call goes where it would have gone.
+    """
+    if server.there:
+        return server
+    others = {
+        each.name: each
+        for each in servers
+        if each.role == server.role and each.there and each.state == "up"
+    }
+    name = shares.successor(call_id, others)
+    return others[name] if name is not None else server

@@ -59,7 +59,7 @@ class AppServer(Document, frozen=True, kw_only=True):
     """A server of a role that takes calls itself: IVR.
 
     ``sip`` is ``address:port``, where it takes calls over UDP and where its own come from;
-    ``capacity`` is simultaneous calls.
+    ``capacity`` is simultaneous calls. ``there``: its calls are its own still, whatever its state.
     """
 
     name: str
@@ -67,6 +67,7 @@ class AppServer(Document, frozen=True, kw_only=True):
     sip: str
     capacity: int
     state: ServerState = "up"
+    there: bool = True
 
     @property
     def key(self) -> str:

@@ -68,6 +68,7 @@ def picture(network: str) -> Picture:
             main_number="+4930100",
             plan=plan,
             emergency=("110",),
+            menus={"main": "800"},
             ring_groups={
                 "all": group("simultaneous", {"2001": 1, "2002": 1}, 5),
                 "turn": group(

@@ -18,7 +18,7 @@ from services.call_manager.routing.call import (
     Serve,
 )
 from services.call_manager.routing.onward import request_of
-from services.call_manager.routing.server_choice import choose
+from services.call_manager.routing.server_choice import choose, heir
 from services.call_manager.tables import AppServer, MemoryTables, Number, Picture
 from services.core.configuration import Cluster, Destination, Forward, Tenant
 from services.core.passport import MOST_HOPS, Passport
@@ -157,11 +157,26 @@ def test_menus_that_call_menus_end() -> None:
     assert run(onward(to, hops=MOST_HOPS), tables()) == [Refuse(482, "Loop Detected")]
 
 
-def test_the_least_loaded_server_that_was_not_tried() -> None:
-    def server(name: str, **more: object) -> AppServer:
-        values = {"role": "ivr", "sip": f"{name}:5070", "capacity": 10, **more}
-        return AppServer(name=name, **values)  # type: ignore[arg-type]
+def server(name: str, **more: object) -> AppServer:
+    values = {"role": "ivr", "sip": f"{name}:5070", "capacity": 10, **more}
+    return AppServer(name=name, **values)  # type: ignore[arg-type]
 
+
+def test_a_call_has_one_heir_and_keeps_it() -> None:
+    here, gone = server("app1"), server("app1", there=False)
+    others = [server(f"app{number}") for number in range(2, 6)]
+    unfit = [server("app6", state="draining"), server("app7", there=False), server("q", role="acd")]
+    assert heir(here, "c1", [here, *others]) is here
+    assert heir(gone, "c1", [gone, *unfit]) is gone
+    heirs = {call: heir(gone, call, [gone, *others, *unfit]) for call in map(str, range(200))}
+    assert {each.name for each in heirs.values()} == {each.name for each in others}
+    for call, found in heirs.items():
+        assert heir(gone, call, [each for each in others if each is not others[0]]) == (
+            heirs[call] if found is not others[0] else heir(gone, call, others[1:])
+        )
+
+
+def test_the_least_loaded_server_that_was_not_tried() -> None:
     servers = (
         server("app1"),
         server("app2", capacity=100),

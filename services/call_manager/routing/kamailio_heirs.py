@@ -1,0 +1,76 @@
+"""Requests inside a dialog with an application server: to it, or to who goes on with its calls.
+
+The target of such a request is the Contact of the server that had the call. When that has gone, the
+request goes to the same server that takes the call over (`server_choice.heir`), before and after it
+has told the other party its own Contact.
+"""
+
+from __future__ import annotations
+
+import KSR
+
+from services.call_manager.routing import kamailio_events as events
+from services.call_manager.routing.server_choice import heir
+from services.call_manager.routing.target_signature import Source, Target
+from services.call_manager.routing.uri import host as uri_host
+from services.call_manager.routing.worker import tables
+from services.call_manager.tables import AppServer
+
+SILENCE = 700
+"""Milliseconds until a server has said that it has an INVITE (100 Trying). Other methods have no
+such reply, and what they ask for may take its time: they wait for Kamailio's fr_timer."""
+
+
+def server_at(source: Source) -> AppServer | None:
+    """The application server that messages from there are of."""
+    return tables.app_at(f"{uri_host(source.address)}:{source.port}")
+
+
+def hop(target: Target) -> str:
+    """Where a request to ``target`` is sent; "" where that is no application server."""
+    server = server_at(target.source)
+    return _to(server) if server is not None else ""
+
+
+def watch(target: Target | None, method: str) -> None:
+    """Have a request that is about to be sent try again elsewhere if its server has just gone."""
+    server = server_at(target.source) if target is not None else None
+    if target is None or server is None or method == "ACK":
+        return
+    KSR.pv.sets("$avp(app)", server.sip)
+    KSR.pv.sets("$avp(app_uri)", target.uri)
+    if method == "INVITE":
+        KSR.tm.t_set_fr(0, SILENCE)
+    KSR.tm.t_on_failure("ksr_dialog_failure")
+
+
+def failure() -> None:
+    """It was not answered. While its server is there, that is its last word."""
+    server = tables.app_at(KSR.pv.gete("$avp(app)"))
+    if server is None or server.there or KSR.tm.t_branch_timeout() <= 0:
+        return
+    if KSR.tm.t_is_canceled() > 0:
+        return
+    KSR.seturi(KSR.pv.gete("$avp(app_uri)"))
+    KSR.setdsturi(_to(server))
+    KSR.tm.t_on_reply("ksr_dialog_reply")
+    KSR.tm.t_relay()
+
+
+def adopted() -> None:
+    """An INVITE comes from a server that has taken the call over: the call is counted there now."""
+    server = tables.app_at(f"{uri_host(KSR.pv.gete('$si'))}:{KSR.pv.get('$sp')}")
+    record = events.load() if server is not None else None
+    if server is None or record is None:
+        return
+    role, own = f"a:{server.role}/", f"a:{server.key}"
+    before = [counter for counter in record.held if counter.startswith(role)]
+    if before and own not in before:
+        events.take(record.held, own, 0)
+        events.release(record, before)
+        events.save(record)
+
+
+def _to(server: AppServer) -> str:
+    found = heir(server, KSR.pv.gete("$ci"), tables.apps.values())
+    return f"sip:{found.sip};transport=udp"
