@@ -90,6 +90,20 @@ class Membership:
             log.warning("left without telling the registry: %s", error)
 
 
+async def follow_switches(
+    registry: Registry, cluster: str, role: str, changed: Callable[[dict[str, Switch]], None]
+) -> None:
+    """Tell what the administrator's switches of a role's servers are, by server, for ever."""
+    root = f"{prefix(cluster)}switches/"
+    async for values in registry.watch(root):
+        found: dict[str, Switch] = {}
+        for key, raw in values.items():
+            server, _, of = key.removeprefix(root).partition("/")
+            if of == role:
+                found[server] = read(raw, Switch, ENABLED)
+        changed(found)
+
+
 def read(data: bytes | None, kind: type[T], default: T) -> T:
     """A document of the registry's; ``default`` where there is none, or none that can be read."""
     if data is None:

@@ -17,10 +17,10 @@ import coredis
 import msgspec
 import numpy as np
 import trio
-from coredis.retry import NoRetryPolicy
 
 from services.core.audio import Recorded, Recording
 from services.core.audio import sound as files
+from services.core.redis import connection, reason
 from services.ivr.boxes import WAV_HEAD, WAV_SECOND
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,6 @@ EXPIRES = 4 * 3600
 FINDING = 1.0
 """Seconds for a tape to be found; then the call goes on without it."""
 AGAIN = 0.5
-TIMEOUT = 2.5
-CONNECT = 0.5
 MOST = 20_000
 """Orders that wait for Redis; then the oldest are given up."""
 
@@ -56,7 +54,7 @@ class Tapes:
     def __init__(self, cluster: str, address: tuple[str, int] | None, password: str = "") -> None:
         self._prefix = f"pbx:{cluster}:ivr:tape:"
         self._address = address
-        self._password = password or None
+        self._password = password
         self._orders: deque[_Order] = deque(maxlen=MOST)
         self._wake = trio.Event()
         self._empty = trio.Event()
@@ -100,18 +98,11 @@ class Tapes:
         problem = ""
         while True:
             try:
-                async with coredis.Redis(
-                    *self._address,
-                    password=self._password,
-                    stream_timeout=TIMEOUT,
-                    connect_timeout=CONNECT,
-                    verify_version=False,
-                    retry_policy=NoRetryPolicy(),
-                ) as client:
+                async with connection(self._address, self._password) as client:
                     problem = ""
                     await self._carry_out(client)
             except* Exception as group:  # noqa: BLE001 - whatever a client has to say, calls go on
-                said = f"{_first(group)}"
+                said = reason(group)
                 if said != problem:
                     log.warning("recordings are not in live state: %s", said)
                 problem = said
@@ -202,9 +193,3 @@ class Take:
         if sound:
             self._tapes.write(self._name, self._length, sound)
             self._length += len(sound)
-
-
-def _first(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error) or type(error).__name__

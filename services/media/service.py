@@ -17,7 +17,7 @@ from services.core.configuration import Cluster, Switch, prefix
 from services.core.discovery import Instance, Registry, Status
 from services.core.failover import Responder, member_of
 from services.core.failover.priority import hurry
-from services.core.membership import Membership, read
+from services.core.membership import Membership, follow_switches, read
 from services.core.ng import Ng, NgError, open_ng
 from services.media import status
 from services.media.admin import Metrics, metrics, with_teardown
@@ -150,7 +150,9 @@ class Agent:
         await nursery.start(self._mirror.run)
         nursery.start_soon(self._takeover.run)
         nursery.start_soon(self._follow_media_servers, registry, self._takeover)
-        nursery.start_soon(self._follow_switches, registry, self._takeover)
+        nursery.start_soon(
+            follow_switches, registry, s.cluster, status.ROLE, self._takeover.switched
+        )
 
     def _well(self) -> bool:
         """Whether rtpengine does its job, as the Call Managers' probes are told."""
@@ -229,16 +231,6 @@ class Agent:
         async for instances in registry.watch_health(status.ROLE):
             cluster = self.settings.cluster
             takeover.see([i for i in instances if i.meta.get("cluster") == cluster])
-
-    async def _follow_switches(self, registry: Registry, takeover: Takeover) -> None:
-        root = f"{prefix(self.settings.cluster)}switches/"
-        async for values in registry.watch(root):
-            states: dict[str, str] = {}
-            for key, raw in values.items():
-                server, _, role = key.removeprefix(root).partition("/")
-                if role == status.ROLE:
-                    states[server] = read(raw, Switch, Switch()).state
-            takeover.switched(states)
 
     async def _follow_call_managers(self, registry: Registry) -> None:
         async for instances in registry.watch_health("call-manager"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import trio
 
+from services.core.configuration import Switch
 from services.core.discovery import Instance, Registry
 from services.core.failover import Floating, HandOverError, Responder
 from services.core.ng import Ng, NgError
@@ -121,9 +122,9 @@ class Takeover:
         """The registry's picture of the media servers."""
         self._fleet.see(instances)
 
-    def switched(self, states: dict[str, str]) -> None:
-        """The administrators' switches of media servers that are not enabled."""
-        self._fleet.switches = states
+    def switched(self, switches: dict[str, Switch]) -> None:
+        """The administrators' switches of media servers."""
+        self._fleet.switches = {server: switch.state for server, switch in switches.items()}
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:

@@ -24,17 +24,21 @@ and a `Floating` is held from the start with no address touched.
 
 from services.core.failover.apart import Apart
 from services.core.failover.detector import Detector
+from services.core.failover.fence import Fence
 from services.core.failover.floating import Floating, HandOverError
 from services.core.failover.member import Member, member_of
+from services.core.failover.opinions import Opinions
 from services.core.failover.raft import follow_raft
 from services.core.failover.responder import Responder
 
 __all__ = [
     "Apart",
     "Detector",
+    "Fence",
     "Floating",
     "HandOverError",
     "Member",
+    "Opinions",
     "Responder",
     "follow_raft",
     "member_of",

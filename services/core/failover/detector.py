@@ -15,7 +15,7 @@ from services.core.failover.member import MANAGER
 from services.core.failover.responder import Responder
 from services.core.failover.suspicion import Suspect, Suspicions, Withdraw
 from services.core.failover.timing import PROBE, TICK
-from services.core.failover.wire import Ack, Answer, Probe
+from services.core.failover.wire import Ack, Answer, Probe, with_down
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +114,16 @@ class Detector:
         if not self._detection.answered(answer.source, answer.sequence, sessions, now()):
             return
         granted = self._suspicions.grants(answer.claims)
-        down = self._detection.missed(now()) if answer.source.startswith(f"{MANAGER}/") else ()
-        ack = Ack(self._member.server, answer.boot, answer.stamp, granted, down)
-        self._responder.send(ack, sender)
+        ack = Ack(self._member.server, answer.boot, answer.stamp, granted)
+        # Its own role first: that is who it has to replace.
+        role = answer.source.partition("/")[0]
+        missed = sorted(
+            self._detection.missed(now()), key=lambda member: (_split(member)[0] != role, member)
+        )
+        self._responder.send(with_down(ack, missed), sender)
 
-    def _heard(self, manager: str, down: tuple[str, ...]) -> None:
-        self._detection.heard(manager, down, now())
+    def _heard(self, ack: Ack) -> None:
+        self._detection.heard(ack.manager, ack.down, now())
 
     def _see(self) -> None:
         self._suspicions.see(self._book.holds.values())

@@ -21,6 +21,7 @@ from services.core.failover.member import MANAGER, Member
 from services.core.failover.wire import Ack, Answer, Claim, Message, Notice, Probe
 
 if TYPE_CHECKING:
+    from services.core.failover.fence import Fence
     from services.core.failover.floating import Floating
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,9 @@ class Responder:
             (peer.name for peer in member.others), member.quorum - int(member.is_manager)
         )
         self.answered: Callable[[Answer, tuple[str, int]], None] | None = None
-        self.opinion: Callable[[str, tuple[str, ...]], None] | None = None
+        self.opinion: Callable[[Ack], None] | None = None
+        """Who is told each acknowledgement of this boot's answers, for what it says is down."""
+        self.fence: Fence | None = None
         self.members: Callable[[], dict[str, tuple[str, int]]] = dict
         """Where a manager's `Detector` finds the members that it probes."""
         self._manager_hosts = {(peer.name, peer.address) for peer in member.others}
@@ -162,11 +165,15 @@ class Responder:
         claims = self._answers.get(ack.stamp)
         if ack.boot != self.boot or claims is None:
             return
+        if self.fence is not None:
+            self.fence.look()
         self.lease.ack(
             ack.manager, ack.stamp / 1e9, ack.granted, [claim.session for claim in claims]
         )
         self.lease.forget([c.session for floating in self._floating for c in floating.claims])
+        if self.fence is not None:
+            self.fence.granted()
         if self.opinion is not None:
-            self.opinion(ack.manager, ack.down)
+            self.opinion(ack)
         for floating in self._floating:
             floating.granted()

@@ -27,6 +27,10 @@ BACK = 2.0
 """How long a server that was down answers before it counts as up."""
 OPINION = 0.5
 """How old another manager's opinion may be."""
+OVERLAP = 0.27
+"""How long a quorum's silences must have lasted at the same time for a server to have lost its
+lease for certain: more than `LEASE`, and less than `SUSPECT` by nearly a `PROBE`, for they are
+reported in turn."""
 SETTLED = 1.0
 """How long a candidate has been eligible before it competes."""
 SHY = 2.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 
 import msgspec
 
@@ -18,6 +19,8 @@ LARGEST = 1400
 """Bytes; a datagram must fit a frame, since a lost fragment is a lost probe."""
 _MAC = 16
 _PERSON = b"pbxprobe"
+_ARRAY = 4
+"""Most bytes that the head of a longer array has more."""
 
 
 class Claim(msgspec.Struct, frozen=True, array_like=True):
@@ -53,7 +56,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="a"):
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag="k"):
     """``boot`` and ``stamp`` are the answer's. ``granted``: the sessions that may hold on.
 
-    ``down``: members that this manager cannot reach, for other managers.
+    ``down``: members that this manager cannot reach, its own opinion; see `with_down`.
     """
 
     manager: str
@@ -104,6 +107,18 @@ def decode(key: bytes, datagram: bytes) -> Message | None:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def with_down(ack: Ack, down: Iterable[str]) -> Ack:
+    """``ack`` with as many of ``down`` as its datagram has room for, the first ones."""
+    room = LARGEST - _MAC - len(_encoder.encode(ack)) - _ARRAY
+    told: list[str] = []
+    for member in down:
+        room -= len(_encoder.encode(member))
+        if room < 0:
+            break
+        told.append(member)
+    return msgspec.structs.replace(ack, down=tuple(told)) if told else ack
 
 
 def _mac(key: bytes, body: bytes) -> bytes:

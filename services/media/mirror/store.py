@@ -21,16 +21,14 @@ from typing import Any
 import coredis
 import msgspec
 import trio
-from coredis.retry import NoRetryPolicy
 
+from services.core.redis import TIMEOUT, connection, reason
 from services.media.mirror.sessions import Action, Remove, Sessions, Store
 
 log = logging.getLogger(__name__)
 
 BLOCK = 1.0
 """Seconds that a read of the stream waits; silence twice as long means a dead connection."""
-TIMEOUT = 2.5
-CONNECT = 0.5
 AGAIN = 0.3
 RESYNC = 30.0
 KEPT = 2000
@@ -64,7 +62,7 @@ class Exchange:
         self._prefix = f"pbx:{cluster}:media:"
         self._server = server
         self._address = address
-        self._password = password or None
+        self._password = password
         self._sessions = sessions
         self._taken = taken
         self._dirty: dict[tuple[str, str], None] = {}
@@ -93,7 +91,7 @@ class Exchange:
                     self._all = True
                     await self._write_on(client)
             except* Exception as group:  # noqa: BLE001 - whatever a client has to say, calls go on
-                self._failed(group.exceptions[0])
+                self._failed(group)
             await trio.sleep(AGAIN)
 
     async def read(self) -> None:
@@ -103,26 +101,15 @@ class Exchange:
                 async with self._client() as client:
                     await self._read_on(client)
             except* Exception as group:  # noqa: BLE001 - whatever a client has to say, calls go on
-                self._failed(group.exceptions[0])
+                self._failed(group)
             await trio.sleep(AGAIN)
 
     def _client(self) -> coredis.Redis[bytes]:
-        host, port = self._address
-        return coredis.Redis(
-            host,
-            port,
-            password=self._password,
-            stream_timeout=TIMEOUT,
-            connect_timeout=CONNECT,
-            verify_version=False,
-            retry_policy=NoRetryPolicy(),
-        )
+        return connection(self._address, self._password)
 
     def _failed(self, error: BaseException) -> None:
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
         host, port = self._address
-        problem = f"Redis at {host}:{port}: {error or type(error).__name__}"
+        problem = f"Redis at {host}:{port}: {reason(error)}"
         if problem != self.problem:
             log.warning("sessions are not mirrored: %s", problem)
         self.problem = problem

@@ -6,7 +6,18 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.failover.wire import Ack, Answer, Claim, Message, Notice, Probe, decode, encode
+from services.core.failover.wire import (
+    LARGEST,
+    Ack,
+    Answer,
+    Claim,
+    Message,
+    Notice,
+    Probe,
+    decode,
+    encode,
+    with_down,
+)
 
 KEY = b"k" * 32
 numbers = st.integers(0, 2**63 - 1)
@@ -49,6 +60,16 @@ def test_a_body_that_is_no_message_is_ignored_though_it_is_signed() -> None:
         whole = encode(KEY, Probe("cm1", 1, 1, "media/ms1"))
         assert decode(KEY, whole) is not None
         assert decode(KEY, _signed(msgspec.msgpack.encode(body))) is None
+
+
+@given(st.lists(st.text(max_size=60), max_size=4).map(tuple), st.lists(st.text(max_size=300)))
+def test_as_many_are_down_as_a_datagram_holds(granted: tuple[str, ...], down: list[str]) -> None:
+    ack = with_down(Ack("cm1", 2**63, 2**63, granted), down)
+    datagram = encode(KEY, ack)
+    assert len(datagram) <= LARGEST
+    assert list(ack.down) == down[: len(ack.down)]
+    left = down[len(ack.down) :]
+    assert not left or len(datagram) + len(left[0].encode()) + 7 > LARGEST
 
 
 def _signed(body: bytes) -> bytes:
