@@ -16,7 +16,8 @@ from services.core.menus import Enter, Menu, Record, Transfer
 from services.ivr.adoption import Adoption
 from services.ivr.server import Server
 from services.ivr.snapshot import load
-from tests.integration.ivr.two_servers import CALLEE, RATE, Caller, Cluster, caller
+from tests.integration.ivr.two_servers import KEY, Cluster
+from tests.support.ivr_phone import CALLEE, RATE, IvrPhone, ivr_phone
 from tests.support.redis import PORT, redis
 
 __all__ = ["redis"]
@@ -51,15 +52,17 @@ def adopt(cluster: Cluster, adoption: Adoption) -> None:
 
 
 @asynccontextmanager
-async def at_the_menu(cluster: Cluster) -> AsyncGenerator[tuple[Server, Server, Adoption, Caller]]:
+async def at_the_menu(
+    cluster: Cluster,
+) -> AsyncGenerator[tuple[Server, Server, Adoption, IvrPhone]]:
     """A caller at the first of two servers; `Adoption` is the second one's."""
     async with (
         cluster.server(11) as (first, _),
         cluster.server(12) as (second, adoption),
-        caller(cluster.network, 21, cluster.directory) as phone,
+        ivr_phone(f"{cluster.network}.21", cluster.directory) as phone,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(phone.dial, first)
+        nursery.start_soon(phone.dial, first.agent.address, KEY)
         await phone.answered.wait()
         yield first, second, adoption, phone
         phone.call.hang_up()
@@ -127,7 +130,7 @@ async def test_two_go_on_talking(cluster: Cluster) -> None:
     to = Destination(kind="extension", target=CALLEE)
     cluster.menus(Menu(name="main", before=(Transfer(to=to),)))
     async with (
-        caller(cluster.network, 9, cluster.directory) as callee,
+        ivr_phone(f"{cluster.network}.9", cluster.directory) as callee,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(callee.agent.serve, callee.answer)
