@@ -37,6 +37,9 @@ class Answering:
             invitation.reject(403, "Not Signed for This Call")
             return
         checking = not ticket.tenant and ticket.target == CHECK
+        if self._state.left and not checking:
+            invitation.reject(503, "IVR Server Is Leaving")
+            return
         if self._state.calls >= self._state.capacity and not checking:
             invitation.reject(503, "IVR Server Is Full")
             return

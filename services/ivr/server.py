@@ -21,7 +21,7 @@ from services.ivr.tapes import Tapes
 class Journal(Protocol):
     """Live state of calls. Both return at once."""
 
-    def write(self, call: str, value: bytes) -> None:
+    def write(self, call: str, record: bytes) -> None:
         """Where a call is."""
 
     def erase(self, call: str) -> None:
@@ -31,7 +31,10 @@ class Journal(Protocol):
 class Leaving(Protocol):
     """A call that can be left to another server."""
 
-    def leave(self, *, tell: bool) -> None:
+    def save(self) -> None:
+        """See `Session.save`."""
+
+    def leave(self, *, gently: bool) -> None:
         """See `Session.leave`."""
 
 

@@ -16,19 +16,19 @@ from services.core.audio import AudioPlane
 from services.core.configuration import Switch, prefix
 from services.core.discovery import Instance, Registry, Status
 from services.core.failover import Responder, member_of
-from services.core.failover.lease import ANY, Lease
 from services.core.failover.priority import hurry
-from services.core.failover.timing import LEASE
 from services.core.membership import Membership
 from services.core.settings import parse_peers
 from services.core.sip import Flow, UserAgent
+from services.core.succession.succession import Succession
 from services.ivr import status
-from services.ivr.adoption import Adoption
+from services.ivr.admin import leaving
 from services.ivr.answering import Answering
 from services.ivr.books import Shelf, shelve, sounds
 from services.ivr.boxes import Boxes
 from services.ivr.call import Book
 from services.ivr.cluster import CallManagers
+from services.ivr.continuity import Continuity
 from services.ivr.health import Checker, CheckError
 from services.ivr.keylog import KeyLog
 from services.ivr.library import Library
@@ -63,6 +63,7 @@ class Ivr:
         self._fresh = trio.Event()
         self._call_managers: tuple[Instance, ...] = ()
         self._media_servers: tuple[Instance, ...] = ()
+        self._continuity: Continuity
         self._trusted = {
             settings.address,
             settings.vip,
@@ -96,6 +97,7 @@ class Ivr:
             boxes = Boxes(s.data_dir / "voicemail", http, lambda: self._call_managers)
             keylog = KeyLog(http, lambda: self._media_servers)
             tapes = Tapes(s.cluster, s.redis, s.live_password())
+            succession = self._succession(registry, plane)
             server = Server(
                 agent=agent,
                 library=library,
@@ -108,15 +110,15 @@ class Ivr:
                 plane=plane,
                 boxes=boxes,
                 tapes=tapes,
+                journal=succession.journal if succession is not None else None,
             )
             agent.on_change = server.changed
-            adoption = Adoption(server, self.state)
+            self._continuity = Continuity(server, self.state, succession)
             service = status.service(s, self._responder.probe if self._responder else "")
             membership = Membership(registry, s.cluster, s.server, lambda: service, self._report)
             if self._responder is not None:
                 hurry()
                 await nursery.start(self._responder.run)
-                nursery.start_soon(self._speak, self._responder.lease, plane)
             await nursery.start(serve, self._application(membership), s.address, s.admin_port)
             nursery.start_soon(agent.serve, Answering(server, self.state).answer)
             nursery.start_soon(self._check_forever, checker, plane)
@@ -128,7 +130,9 @@ class Ivr:
             nursery.start_soon(boxes.run)
             nursery.start_soon(keylog.run)
             nursery.start_soon(tapes.run)
-            nursery.start_soon(adoption.run)
+            nursery.start_soon(self._continuity.run)
+            if succession is not None:
+                nursery.start_soon(succession.run)
             task_status.started()
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for received in signals:
@@ -136,7 +140,24 @@ class Ivr:
                     break
             with trio.move_on_after(LEAVE_WITHIN):
                 await membership.leave()
+            await self._continuity.hand_over()
             nursery.cancel_scope.cancel()
+
+    def _succession(self, registry: Registry, plane: AudioPlane) -> Succession | None:
+        """How calls go on with other servers; None where there is none."""
+        s = self.settings
+        if self._responder is None or s.redis is None:
+            return None
+        return Succession(
+            self._responder,
+            registry,
+            s.redis,
+            s.live_password(),
+            adopt=lambda call, record: self._continuity.adopt(call, record),
+            drop=lambda: self._continuity.drop(),
+            ready=lambda: self.state.availability.up and bool(self.state.in_force),
+            speak_until=plane.speak_until,
+        )
 
     def _book(self, tenant: str) -> Book:
         return self._books.get(tenant) or Book(tenant=tenant)
@@ -163,12 +184,6 @@ class Ivr:
             self.metrics.update(status.metrics(state))
             await trio.sleep_until(began + state.availability.check_after(passed))
 
-    async def _speak(self, lease: Lease, plane: AudioPlane) -> None:
-        """Let the audio process speak only while nobody can take this server for gone."""
-        while True:
-            plane.speak_until(lease.until(ANY))
-            await trio.sleep(LEASE / 5)
-
     def _report(self) -> tuple[Status, str]:
         return status.report(self.state, trio.current_time())
 
@@ -183,10 +198,13 @@ class Ivr:
             health=lambda: status.health(self.state, trio.current_time()),
             metrics=self.metrics.registry,
             drain=drain,
+            routers=(leaving(lambda: self._continuity.hand_over()),),
         )
 
     def _switched(self, switch: Switch) -> None:
         self.state.switch = switch
+        if switch.state == "enabled":
+            self.state.left = False
 
     # What it is told.
 

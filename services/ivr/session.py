@@ -163,12 +163,13 @@ class Session:
             if self._playback is not None and not self._playback.over:
                 self.save()
 
-    def leave(self, *, tell: bool) -> None:
-        """End without a word to anybody; ``tell``: another server is to go on from here."""
-        if tell:
-            self.save()
+    def leave(self, *, gently: bool) -> None:
+        """End without a word to anybody: another server goes on with it as it was saved last.
+
+        ``gently``: that one will look for what is being recorded only in a moment.
+        """
         self._left = True
-        self._visit.leaving = tell
+        self._visit.leaving = gently
         self._onward.release()
         self._call.release()
         self._scope.cancel()

@@ -23,6 +23,7 @@ class State(msgspec.Struct, kw_only=True):
 
     ``problems`` are what else is wrong, by who found it. ``in_force`` is the manifest's digest.
     ``adopted`` counts calls of servers that are gone, ``adopted_at`` is when the last one came.
+    ``left``: all calls were handed over, and none is taken until the switch is ``enabled`` again.
     """
 
     capacity: int
@@ -36,6 +37,7 @@ class State(msgspec.Struct, kw_only=True):
     in_force: str = ""
     adopted: int = 0
     adopted_at: float = float("-inf")
+    left: bool = False
     problems: dict[str, str] = {}
 
     def tell(self, who: str, problem: str) -> None:

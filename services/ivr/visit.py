@@ -115,6 +115,7 @@ class Visit:
                 log.warning("a recording is lost: %s", error)
         if digest and command.owner is not None:
             left = self.keep(it.Keep(command.owner, digest))
+            self._said = ""
             # Who is told of it next, a web service perhaps, shall find it as a rule.
             with trio.move_on_after(THERE):
                 await self._boxes.sent(left)

@@ -32,6 +32,7 @@ class IvrPhone:
         self.leg: Leg
         self.answered = trio.Event()
         self.over = trio.Event()
+        self._scope = trio.CancelScope()
 
     async def dial(self, address: str, key: bytes, menu: str = "main") -> None:
         """Call a menu of the server at ``address``, and listen until the call ends."""
@@ -64,12 +65,17 @@ class IvrPhone:
         recording = self.leg.record(self.heard)
         self.answered.set()
         try:
-            await trio.sleep_forever()
+            with self._scope:
+                await trio.sleep_forever()
         finally:
             with trio.CancelScope(shield=True):
                 recording.stop()
                 await recording
             self.over.set()
+
+    def stop(self) -> None:
+        """The call is over, as far as this side is concerned."""
+        self._scope.cancel()
 
     def say(self, voice: int, seconds: float = 60.0) -> None:
         """Speak with one of the probe's voices."""

@@ -13,7 +13,7 @@ import trio
 from pbxctl.probe import audio
 from services.core.configuration import Destination
 from services.core.menus import Enter, Menu, Record, Transfer
-from services.ivr.adoption import Adoption
+from services.ivr.continuity import Continuity
 from services.ivr.server import Server
 from services.ivr.snapshot import load
 from tests.integration.ivr.two_servers import KEY, Cluster
@@ -43,28 +43,28 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 def gone(server: Server) -> None:
     """The server says and sends nothing any more."""
     for session in list(server.sessions):
-        session.leave(tell=False)
+        session.leave(gently=False)
 
 
-def adopt(cluster: Cluster, adoption: Adoption) -> None:
+def adopt(cluster: Cluster, continuity: Continuity) -> None:
     for call, value in list(cluster.journal.items()):
-        adoption.adopt(call, value)
+        continuity.adopt(call, value)
 
 
 @asynccontextmanager
 async def at_the_menu(
     cluster: Cluster,
-) -> AsyncGenerator[tuple[Server, Server, Adoption, IvrPhone]]:
-    """A caller at the first of two servers; `Adoption` is the second one's."""
+) -> AsyncGenerator[tuple[Server, Server, Continuity, IvrPhone]]:
+    """A caller at the first of two servers; `Continuity` is the second one's."""
     async with (
         cluster.server(11) as (first, _),
-        cluster.server(12) as (second, adoption),
+        cluster.server(12) as (second, continuity),
         ivr_phone(f"{cluster.network}.21", cluster.directory) as phone,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(phone.dial, first.agent.address, KEY)
         await phone.answered.wait()
-        yield first, second, adoption, phone
+        yield first, second, continuity, phone
         phone.call.hang_up()
         nursery.cancel_scope.cancel()
 
@@ -74,11 +74,11 @@ async def test_a_prompt_goes_on(cluster: Cluster) -> None:
     cluster.menus(
         Menu(name="main", prompt=cluster.voice(PROMPT, seconds), keys={"1": ()}, after=60)
     )
-    async with at_the_menu(cluster) as (first, second, adoption, phone):
+    async with at_the_menu(cluster) as (first, second, continuity, phone):
         await trio.sleep(2.5)
         gone(first)
         await trio.sleep(0.5)
-        adopt(cluster, adoption)
+        adopt(cluster, continuity)
         await until(lambda: second.sessions)
         await trio.sleep(seconds)
     heard = phone.sound()
@@ -109,13 +109,13 @@ async def test_keys_that_were_pressed_meanwhile(cluster: Cluster) -> None:
         Menu(name="main", keys={"12": (Enter(menu="next"),)}, after=60, between=60),
         Menu(name="next", prompt=cluster.voice(NEXT, 2.0), keys={"1": ()}, after=60),
     )
-    async with at_the_menu(cluster) as (first, second, adoption, phone):
+    async with at_the_menu(cluster) as (first, second, continuity, phone):
         phone.leg.send_keys("1")
         await until(lambda: b"1" in _keys(cluster))
         await trio.sleep(0.3)  # until the key has been let go
         gone(first)
         cluster.pressed = [("1", 1.0), ("2", 0.2)]
-        adopt(cluster, adoption)
+        adopt(cluster, continuity)
         await until(lambda: second.sessions)
         await until(lambda: _keys(cluster) == b"12")
         await trio.sleep(2.0)
@@ -134,7 +134,7 @@ async def test_two_go_on_talking(cluster: Cluster) -> None:
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(callee.agent.serve, callee.answer)
-        async with at_the_menu(cluster) as (first, second, adoption, phone):
+        async with at_the_menu(cluster) as (first, second, continuity, phone):
             await callee.answered.wait()
             await trio.sleep(0.5)
             phone.say(SAID)
@@ -142,7 +142,7 @@ async def test_two_go_on_talking(cluster: Cluster) -> None:
             await trio.sleep(1.5)
             gone(first)
             await trio.sleep(0.5)
-            adopt(cluster, adoption)
+            adopt(cluster, continuity)
             await until(lambda: second.sessions)
             await trio.sleep(1.5)
             phone.call.hang_up()
@@ -159,7 +159,7 @@ async def test_two_go_on_talking(cluster: Cluster) -> None:
 async def test_a_message_is_whole(cluster: Cluster, *, hangs_up: bool) -> None:
     record = Record(prompt={}, most=60, silence=5, end="#", voicemail="2003")
     cluster.menus(Menu(name="main", before=(record,)))
-    async with at_the_menu(cluster) as (first, second, adoption, phone):
+    async with at_the_menu(cluster) as (first, second, continuity, phone):
         await until(lambda: _said(cluster))
         phone.say(SAID)
         await trio.sleep(3.2)
@@ -168,7 +168,7 @@ async def test_a_message_is_whole(cluster: Cluster, *, hangs_up: bool) -> None:
         if hangs_up:
             phone.call.release()  # the dead server gets its BYE
             await trio.sleep(0.1)
-        adopt(cluster, adoption)
+        adopt(cluster, continuity)
         if not hangs_up:
             await until(lambda: second.sessions)
             await trio.sleep(3.0)

@@ -19,11 +19,11 @@ from services.core.audio import AudioPlane
 from services.core.discovery import Instance
 from services.core.menus import Menu, Prompt, Sound
 from services.core.sip import UserAgent
-from services.ivr.adoption import Adoption
 from services.ivr.answering import Answering
 from services.ivr.boxes import Boxes
 from services.ivr.call import Book
 from services.ivr.cluster import CallManagers
+from services.ivr.continuity import Continuity
 from services.ivr.keylog import KeyLog
 from services.ivr.library import Library
 from services.ivr.server import Server
@@ -37,8 +37,8 @@ KEY = bytes(32)
 class Journal(dict[str, bytes]):
     """Live state of the calls."""
 
-    def write(self, call: str, value: bytes) -> None:
-        self[call] = value
+    def write(self, call: str, record: bytes) -> None:
+        self[call] = record
 
     def erase(self, call: str) -> None:
         self.pop(call, None)
@@ -72,7 +72,7 @@ class Cluster:
         return httpx.Response(200, json={c: self.pressed for c in self.journal if c in asked})
 
     @asynccontextmanager
-    async def server(self, host: int) -> AsyncGenerator[tuple[Server, Adoption]]:
+    async def server(self, host: int) -> AsyncGenerator[tuple[Server, Continuity]]:
         """IVR server at ``host``; calls go to the menu that they name."""
         address = f"{self.network}.{host}"
         own = self.directory / f"app{host}"
@@ -108,9 +108,9 @@ class Cluster:
             )
             agent.on_change = server.changed
             status = Status(capacity=20)
-            adoption = Adoption(server, status)
-            for work in (boxes.run, keylog.run, tapes.run, adoption.run):
+            continuity = Continuity(server, status, None)
+            for work in (boxes.run, keylog.run, tapes.run, continuity.run):
                 nursery.start_soon(work)
             nursery.start_soon(agent.serve, Answering(server, status).answer)
-            yield server, adoption
+            yield server, continuity
             nursery.cancel_scope.cancel()

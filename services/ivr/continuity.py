@@ -1,4 +1,4 @@
-"""Going on with the calls of IVR servers that are gone: many at once, and not all at once."""
+"""Calls that go from one IVR server to another: taken up here, or left to others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import trio
 from services.core.audio import CapacityError
 from services.core.sip import MalformedError, SipError
 from services.core.sip.errors import is_only
+from services.core.succession.succession import Succession
 from services.ivr import snapshot
 from services.ivr.ears import Ears
 from services.ivr.menu import Machine
@@ -19,25 +20,61 @@ from services.ivr.status import State
 
 log = logging.getLogger(__name__)
 
+LEAVING = 3.0
+"""Seconds for calls that were handed over to be over here, and for what they record to be kept."""
 ROUND = 0.02
 AT_A_ROUND = 10
 """Calls that are begun in each `ROUND` seconds: 1,000 in 2 s, and the Call Manager has time."""
 
 
-class Adoption:
-    """`run` has to run. ``state`` counts what has been adopted."""
+class Continuity:
+    """`run` has to run. ``succession`` is None where there are no other servers."""
 
-    def __init__(self, server: Server, state: State) -> None:
+    def __init__(self, server: Server, state: State, succession: Succession | None) -> None:
         self._server = server
         self._state = state
+        self._succession = succession
+        self._handing = False
         self._tell, self._calls = trio.open_memory_channel[tuple[str, bytes]](math.inf)
 
     def adopt(self, call_id: str, value: bytes) -> None:
         """Go on with a call as its server wrote it down; returns at once."""
         self._tell.send_nowait((call_id, value))
 
+    def drop(self) -> None:
+        """Others have the calls: forget them all, without a word to anybody. It does not wait."""
+        while True:
+            try:
+                self._calls.receive_nowait()
+            except trio.WouldBlock:
+                break
+        for session in list(self._server.sessions):
+            session.leave(gently=self._handing)
+
+    async def hand_over(self) -> int:
+        """Leave all calls to other servers; how many. 0, and they stay, where there is none."""
+        server, count = self._server, len(self._server.sessions)
+        if self._succession is None or not count:
+            return 0
+        self._state.left = self._handing = True
+        for session in server.sessions:
+            session.save()
+        try:
+            if not await self._succession.hand_over():
+                self._state.left = False
+                log.warning("no other server can go on with %d calls", count)
+                return 0
+        finally:
+            self._handing = False
+        with trio.move_on_after(LEAVING):
+            while server.sessions:  # noqa: ASYNC110 - seldom, and soon over
+                await trio.sleep(0.02)
+            await server.tapes.written()
+        log.info("%d calls are left to other servers", count)
+        return count
+
     async def run(self) -> None:
-        """Go on with calls, for ever."""
+        """Go on with calls of others, for ever."""
         async with trio.open_nursery() as nursery:
             begun = 0
             async for call_id, value in self._calls:
