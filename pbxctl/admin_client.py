@@ -49,6 +49,12 @@ class AppInForce(msgspec.Struct, frozen=True, kw_only=True):
     state: str
 
 
+class HandedOver(msgspec.Struct, frozen=True, kw_only=True):
+    """How many calls another server goes on with."""
+
+    calls: int = 0
+
+
 class InForce(msgspec.Struct, frozen=True, kw_only=True):
     """What a Call Manager has in force; ``manifest`` is the digest of the manifest's bytes.
 
@@ -176,6 +182,10 @@ class AdminClient:
     async def fail_over(self, to: str = "") -> None:
         """The VIP's holder gives it to another manager, ``to`` or any; returns when it has."""
         await self.send("POST", "/v1/failover", {"to": to})
+
+    async def hand_calls_over(self) -> int:
+        """An IVR server leaves its calls to others; how many, 0 where there is no other one."""
+        return self._read(await self._send("POST", "/v1/hand-over"), HandedOver).calls
 
     async def put_secret(self, name: str, value: str) -> None:
         """Writes a secret to the store, which seals it."""

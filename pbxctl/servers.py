@@ -129,11 +129,22 @@ class Crew(msgspec.Struct, frozen=True, kw_only=True):
             tell(f"handing {_count(left)} of {server} over")
             if await self._let_go(server):
                 return len(await self.calls(server, role)), 0
+        if role == IVR and left and (handed := await self._hand_calls_over(server)):
+            return handed, 0
         cut = 0
         managers = await self.managers()
         for call in left.values():
             cut += await self._end(call, managers)
         return 0, cut
+
+    async def _hand_calls_over(self, server: str) -> int:
+        """How many calls an IVR server has left to others."""
+        for own in await self.registry.services([IVR]):
+            if own.server == server and own.admin:
+                with contextlib.suppress(AdminError):
+                    async with AdminClient(own.admin, self.endpoints.admin_token) as client:
+                        return await client.hand_calls_over()
+        return 0
 
     async def _let_go(self, server: str) -> bool:
         """Whether others have what floats to the server, waited for a while if anything does."""

@@ -80,7 +80,7 @@ class Ivr:
             registry = await enter(Registry(s.registry, s.registry_token()))
             http = await enter(httpx.AsyncClient(headers=headers, timeout=3.0, trust_env=False))
             web = await enter(httpx.AsyncClient(timeout=30.0, trust_env=False))
-            plane = await enter(AudioPlane(s.address, ports=audio, capacity=s.capacity + 10))
+            plane = await enter(AudioPlane(s.address, ports=audio, capacity=2 * s.capacity + 10))
             agent = await enter(
                 UserAgent(
                     s.address,

@@ -71,7 +71,7 @@ async def back(fleet: IvrFleet) -> None:
     fleet.start_server("app1")
     await fleet.up("app1")
     # Until it counts as up for who inherits, too.
-    await trio.sleep(3)
+    await trio.sleep(6)
 
 
 @pytest.mark.parametrize("failure", FAILURES)
