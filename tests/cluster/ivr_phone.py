@@ -1,10 +1,10 @@
 """A phone on a host of a lab, told what to do over a socket in its directory.
 
-python -m tests.cluster.ivr_phone <address> <directory>, with the cluster key in its environment
+python -m tests.cluster.ivr_phone <address> <directory>
 
 Commands, one a connection: ``dial <server> <menu>``, ``say <voice>``, ``answer <voice>``
-(what it says to who calls it), ``keys <keys>``, ``hang up``, ``state``. The answer is JSON: ``up`` or
-``over``, of the call that it made last (``out``) and of the one that it took last (``in``).
+(what it says to who calls it), ``keys <keys>``, ``hang up``, ``state``. The answer is JSON:
+``up`` or ``over``, of the call that it made last (``out``) and of the one it took last (``in``).
 """
 
 from __future__ import annotations
