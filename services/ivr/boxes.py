@@ -107,6 +107,7 @@ class Boxes:
         self._ending, self._endings = trio.open_memory_channel[tuple[Left, Awaitable[Recorded]]](
             math.inf
         )
+        self._unfinished = 0
         self.waiting = len(list(self._spool.glob("*.json")))
         """Messages that no Call Manager has taken yet."""
 
@@ -138,7 +139,13 @@ class Boxes:
 
     def keep_when_over(self, left: Left, recording: Awaitable[Recorded]) -> None:
         """A recording that is being made will be a message, if it is long enough."""
+        self._unfinished += 1
         self._ending.send_nowait((left, recording))
+
+    async def finished(self) -> None:
+        """Wait until every recording that will be a message is on disk."""
+        while self._unfinished:  # noqa: ASYNC110 - as a server stops, and soon over
+            await trio.sleep(0.02)
 
     async def run(self) -> None:
         """Send messages until they are taken, for ever."""
@@ -163,12 +170,13 @@ class Boxes:
 
     async def _finish_one(self, left: Left, recording: Awaitable[Recorded]) -> None:
         recorded = await recording
-        if recorded.seconds < LEAST or recorded.ended == "failed":
-            return
         try:
-            self.keep(left, recorded.path.stem)
+            if recorded.seconds >= LEAST and recorded.ended != "failed":
+                self.keep(left, recorded.path.stem)
         except OSError as error:
             log.warning("a message for %s is lost: %s", left.owner, error)
+        finally:
+            self._unfinished -= 1
 
     async def _send(self, path: Path) -> None:
         try:

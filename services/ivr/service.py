@@ -141,6 +141,8 @@ class Ivr:
             with trio.move_on_after(LEAVE_WITHIN):
                 await membership.leave()
             await self._continuity.hand_over()
+            with trio.move_on_after(LEAVE_WITHIN):
+                await boxes.finished()
             nursery.cancel_scope.cancel()
 
     def _succession(self, registry: Registry, plane: AudioPlane) -> Succession | None:

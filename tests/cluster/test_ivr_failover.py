@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +67,9 @@ async def back(fleet: IvrFleet) -> None:
     if not host.on:
         host.power_on()
     elif fleet.processes["app1"].running:
-        fleet.signal("app1", signal.SIGCONT)
-        fleet.signal("app1", signal.SIGTERM)
+        with suppress(AssertionError):  # it may be about to end
+            fleet.signal("app1", signal.SIGCONT)
+            fleet.signal("app1", signal.SIGTERM)
         await fleet.processes["app1"].wait(20)
     fleet.start_server("app1")
     await fleet.up("app1")
