@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import trio
 from services.call_manager.continuity import LASTS
 from services.call_manager.control import OVER
 from services.core.configuration import encode
+from services.core.menus import Menu
 from tests.cluster.lab import Host, Lab, Process, lab
 from tests.cluster.signalling_documents import CLUSTER, DOMAIN, USERS, documents, users
 from tests.integration.calls.party import Party
@@ -56,7 +57,12 @@ class Listening(Stream):
 
 
 class Signalling:
-    """``managers`` are the hosts cm1 and cm2; ``m1`` has the media server and the database."""
+    """``managers`` are the hosts cm1 and cm2; ``m1`` has the media server and the database.
+
+    ``menus`` are its tenant's, by extension.
+    """
+
+    menus: Mapping[str, Menu] = {}
 
     def __init__(self, network: Lab) -> None:
         self.network = network
@@ -187,7 +193,8 @@ class Signalling:
             self.task(host, "call_manager", task)
 
     async def _configure(self) -> None:
-        found = documents(*(self.network.address(host) for host in CARRIERS.values()))
+        udp, tcp = (self.network.address(host) for host in CARRIERS.values())
+        found = documents(udp, tcp, self.menus)
         async with self.infra.http() as http:
             for name, raw in found.items():
                 answer = await http.put(f"/v1/kv/pbx/{CLUSTER}/config/{name}", content=raw)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from services.core.configuration import (
     Cluster,
     Destination,
@@ -17,6 +19,7 @@ from services.core.configuration import (
     digest,
     encode,
 )
+from services.core.menus import Menu
 from tests.support.kamailio import user
 
 CLUSTER = "sig"
@@ -40,8 +43,11 @@ def users() -> list[User]:
     ]
 
 
-def documents(udp: str, tcp: str) -> dict[str, bytes]:
-    """By key, the manifest last; ``udp`` and ``tcp`` are the carriers' addresses."""
+def documents(udp: str, tcp: str, menus: Mapping[str, Menu]) -> dict[str, bytes]:
+    """By key, the manifest last; ``udp`` and ``tcp`` are the carriers' addresses.
+
+    ``menus`` are by the extension by which users reach them.
+    """
     members = tuple(RingMember(extension=name, priority=1) for name in USERS[1:3])
     tenant = Tenant(
         name="sales",
@@ -53,6 +59,7 @@ def documents(udp: str, tcp: str) -> dict[str, bytes]:
             "both": RingGroup(members=members, strategy="simultaneous", timeout=30),
             "turn": RingGroup(members=members, strategy="sequential", timeout=4),
         },
+        menus={menu.name: extension for extension, menu in menus.items()},
     )
     trunks = (
         Trunk(name="udp", host=udp, addresses=(udp,), channels=CHANNELS, options_interval=0),
@@ -69,6 +76,7 @@ def documents(udp: str, tcp: str) -> dict[str, bytes]:
         "tenants/sales": encode(tenant),
         "numbers/sales/0": encode(numbers),
         **{f"trunks/{trunk.name}": encode(trunk) for trunk in trunks},
+        **{f"menus/sales/{menu.name}": encode(menu) for menu in menus.values()},
     }
     digests = {name: digest(raw) for name, raw in found.items()}
     manifest = Manifest(spec_hash="0" * 64, release="1", documents=digests)

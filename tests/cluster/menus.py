@@ -1,0 +1,175 @@
+"""A cluster with IVR servers: what callers hear comes through Call Managers and media servers."""
+
+from __future__ import annotations
+
+import hashlib
+import selectors
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Self
+
+import numpy as np
+import trio
+
+from pbxctl.probe import audio
+from services.core.audio.g711 import ALAW
+from services.core.configuration import SwitchState, prefix
+from services.core.menus import Menu, Sound
+from services.media import rtp
+from services.media.recording.stereo import Stereo
+from services.media.recording.timeline import Timeline
+from tests.cluster.call_managers import NAMES
+from tests.cluster.chaos.cluster import Cluster
+from tests.cluster.lab import Host, Lab, lab
+from tests.cluster.signalling_documents import CLUSTER
+from tests.integration.calls.party import Call, Party
+
+RATE = 8000
+PCMA = 8
+REDIS = 6380
+SERVERS = ("a1", "a2")
+MAIN = "800"
+PROMPT = 2
+"""Which of the probe's voices menu ``main`` speaks with."""
+SECONDS = 12.0
+
+
+class Menus(Cluster):
+    """`Cluster` with IVR servers ``a1`` and ``a2``; users reach menu ``main`` as 800."""
+
+    def __init__(self, network: Lab) -> None:
+        super().__init__(network)
+        self.servers = [network[name] for name in SERVERS]
+        self.menus = {
+            MAIN: Menu(name="main", prompt={"en": self._voice(PROMPT)}, keys={"1": ()}, after=60)
+        }
+
+    def _voice(self, voice: int) -> Sound:
+        """Speech that every server has already."""
+        path = self.network.directory / "voice.wav"
+        audio.write_wav(path, audio.speak(voice, RATE, seconds=SECONDS), RATE)
+        sound = path.read_bytes()
+        name = hashlib.sha256(sound).hexdigest()
+        for host in self.servers:
+            sounds = host.directory / "data-ivr" / "sounds"
+            sounds.mkdir(parents=True)
+            (sounds / name).write_bytes(sound)
+        return Sound(digest=name)
+
+    def start(self) -> None:
+        super().start()
+        where = ["--bind", self.infra.address, "--port", str(REDIS)]
+        words = ["redis-server", *where, "--save", "", "--protected-mode", "no"]
+        self.infra.start(words, name="redis")
+        for host in self.servers:
+            self.start_server(host)
+        self.until_states("up", "up")
+
+    def start_server(self, host: Host) -> None:
+        env = self.environment(
+            host,
+            "ivr",
+            vip=self.vip,
+            managers=self._peers(),
+            live=f"{self.infra.address}:{REDIS}",
+            capacity="50",
+        )
+        host.start([sys.executable, "-m", "services.ivr"], env=env, name="ivr")
+
+    def until_states(self, *states: str, within: float = 60.0) -> None:
+        """What every Call Manager takes the servers for, in the order of `SERVERS`."""
+
+        def so() -> bool:
+            for host in self.managers:
+                found = self.api(host, "/v1/configuration")
+                if found is None or tuple(app["state"] for app in found["apps"]) != states:
+                    return False
+            return True
+
+        self.wait(so, f"IVR servers {states}", within)
+
+    def switch(self, server: str, state: SwitchState) -> None:
+        """The administrator's word on a server; every Call Manager has it when this returns."""
+        path = f"/v1/kv/{prefix(CLUSTER)}switches/{server}/ivr"
+        trio.run(partial(self.network.ask, "m1", path, method="PUT", body={"state": state}))
+        wanted = [state if name == server else "up" for name in SERVERS]
+        self.until_states(*("up" if each == "enabled" else each for each in wanted))
+
+    def loads(self) -> dict[str, int]:
+        """Calls of each server, as the VIP's holder counts them."""
+        assert self.holder
+        counters = self.counters(self.holder)
+        return {name: counters.get(f"a:ivr/{name}", 0) for name in SERVERS}
+
+    def call(self, phone: Party) -> Call:
+        """A call to menu ``main``, answered."""
+        call = phone.call(MAIN)
+        call.expect(200)
+        call.ack()
+        return call
+
+
+class Listening:
+    """What a phone hears at the address and port of its session description, in G.711 A-law."""
+
+    def __init__(self, host: Host, phone: Party, port: int = 40000) -> None:
+        self._socket = host.socket()
+        self._socket.bind((phone.address, port))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._heard: list[tuple[float, bytes]] = []
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._listen)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ends.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _listen(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            while not self._ends.is_set():
+                if selector.select(0.1):
+                    self._heard.append((time.monotonic(), self._socket.recv(2048)))
+
+    def packets_since(self, when: float) -> int:
+        """How many have come after a time of `time.monotonic`."""
+        return sum(at > when for at, _ in self._heard)
+
+    def sound(self) -> audio.Samples:
+        """All of it, at 8 kHz, each packet at its place."""
+        timeline = Timeline(lambda kind: RATE if kind == PCMA else 0)
+        stereo = Stereo(RATE, self._heard[0][0])
+        frames: list[np.ndarray[tuple[int, int], np.dtype[np.int16]]] = []
+        for at, data in self._heard:
+            packet = rtp.parse(data)
+            if packet is None:
+                continue
+            frames += stereo.take(at - 1.0)
+            for placed in timeline.feed(at, packet):
+                stereo.write(0, placed.time, ALAW[np.frombuffer(placed.packet.payload, np.uint8)])
+        for placed in timeline.flush():
+            stereo.write(0, placed.time, ALAW[np.frombuffer(placed.packet.payload, np.uint8)])
+        frames += stereo.rest()
+        return np.concatenate(frames)[:, 0].astype(np.float32) / np.float32(32768)
+
+
+@contextmanager
+def menus() -> Iterator[Menus]:
+    """One that runs, and is gone afterwards."""
+    with lab(consul=(*NAMES, "m1", *SERVERS), plain=("phones",)) as network:
+        made = Menus(network)
+        made.start()
+        try:
+            yield made
+        finally:
+            made.hang_up_all()

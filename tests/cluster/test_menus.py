@@ -1,0 +1,94 @@
+"""Callers of menus in a whole cluster, while IVR servers fail and are taken out of service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.menus import SECONDS, SERVERS, Listening, Menus, menus
+from tests.cluster.test_ivr_failover import goes_on
+from tests.integration.calls.party import sdp
+
+SETTLED = 2.5
+"""Seconds after which a server that is back takes calls again, and inherits."""
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Menus]:
+    with menus() as running:
+        yield running
+        assert not running.failures()
+
+
+@pytest.fixture
+def ivr(made: Menus) -> Iterator[Menus]:
+    """With both servers up and nobody calling."""
+    yield made
+    for host in made.servers:
+        if not host.on:
+            host.power_on()
+            made.start_server(host)
+    made.until_states("up", "up")
+    made.hang_up_all()
+    time.sleep(SETTLED)
+
+
+def test_calls_are_spread_and_a_prompt_goes_on_where_a_host_dies(ivr: Menus) -> None:
+    alice, bob = ivr.phone("2001"), ivr.phone("2002")
+    with Listening(ivr.outside, alice) as ears:
+        out = ivr.call(alice)
+        ivr.wait(lambda: sum(ivr.loads().values()) == 1, "the call to be counted")
+        first = next(name for name, calls in ivr.loads().items() if calls)
+        other = next(name for name in SERVERS if name != first)
+        also = ivr.call(bob)
+        ivr.wait(lambda: ivr.loads() == {first: 1, other: 1}, "the calls to be spread")
+        time.sleep(2.5)
+        ivr.network[first].power_off()
+        # The other one tells the phone where it is.
+        invite = alice.expect("INVITE")
+        out.reply(200, sdp(alice.address, version=2), to=invite)
+        alice.expect("ACK")
+        assert out.dialog is not None
+        out.dialog.target = invite.contact
+        time.sleep(SECONDS + 1.0)
+        out.say("BYE")
+        alice.expect_reply("BYE", 200)
+    goes_on(ears.sound(), "host powered off, through the Call Manager")
+    record = ivr.one_record(out.call_id, code=200, ended_by="caller")
+    assert record["way"] == ["main"]
+    also.hang_up()
+    ivr.one_record(also.call_id, code=200)
+    ivr.idle()
+
+
+def test_a_caller_who_hangs_up_while_nobody_has_the_call(ivr: Menus) -> None:
+    alice = ivr.phone("2001")
+    out = ivr.call(alice)
+    ivr.wait(lambda: sum(ivr.loads().values()) == 1, "the call to be counted")
+    first = next(name for name, calls in ivr.loads().items() if calls)
+    ivr.network[first].power_off()
+    out.say("BYE")
+    # Who takes the call over hears of it from the phone, or from the BYE that was tried again.
+    invite = alice.expect("INVITE")
+    out.reply(481, to=invite)
+    final = alice.wait(lambda m: m.code >= 200 and m.get("CSeq").endswith("BYE"), "BYE's answer")
+    assert final.code in (200, 481)
+    ivr.one_record(out.call_id, ended_by="caller")
+    ivr.idle()
+
+
+def test_a_server_that_is_disabled_keeps_its_calls_and_gets_no_more(ivr: Menus) -> None:
+    alice = ivr.phone("2001")
+    out = ivr.call(alice)
+    ivr.wait(lambda: sum(ivr.loads().values()) == 1, "the call to be counted")
+    first = next(name for name, calls in ivr.loads().items() if calls)
+    other = next(name for name in SERVERS if name != first)
+    ivr.switch(first, "disabled")
+    more = [ivr.call(ivr.phone(str(2002 + n))) for n in range(3)]
+    ivr.wait(lambda: ivr.loads() == {first: 1, other: 3}, "the calls to be elsewhere")
+    for call in (out, *more):
+        call.hang_up()
+    ivr.switch(first, "enabled")
+    ivr.idle()
