@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -26,10 +27,12 @@ from services.media.recording.timeline import Timeline
 from tests.cluster.call_managers import NAMES
 from tests.cluster.chaos.cluster import Cluster
 from tests.cluster.lab import Host, Lab, lab
+from tests.cluster.managers import pid_of
 from tests.cluster.signalling_documents import CLUSTER
 from tests.integration.calls.party import Call, Party
 
 RATE = 8000
+FRAME = 0.02
 PCMA = 8
 REDIS = 6380
 SERVERS = ("a1", "a2")
@@ -80,6 +83,10 @@ class Menus(Cluster):
             capacity="50",
         )
         host.start([sys.executable, "-m", "services.ivr"], env=env, name="ivr")
+
+    def pid(self, host: Host) -> int:
+        """The server's main process; its audio has another one."""
+        return pid_of(host, "-m services.ivr")
 
     def until_states(self, *states: str, within: float = 60.0) -> None:
         """What every Call Manager takes the servers for, in the order of `SERVERS`."""
@@ -141,9 +148,10 @@ class Listening:
                 if selector.select(0.1):
                     self._heard.append((time.monotonic(), self._socket.recv(2048)))
 
-    def packets_since(self, when: float) -> int:
-        """How many have come after a time of `time.monotonic`."""
-        return sum(at > when for at, _ in self._heard)
+    def gap(self, since: float) -> float:
+        """The longest time without a packet from a time of `time.monotonic` until now, seconds."""
+        times = [since, *(at for at, _ in list(self._heard) if at > since), time.monotonic()]
+        return max(after - before for before, after in pairwise(times))
 
     def sound(self) -> audio.Samples:
         """All of it, at 8 kHz, each packet at its place."""

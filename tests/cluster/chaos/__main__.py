@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from tests.cluster.chaos import media, soak, vip, vrrp
+from tests.cluster.chaos import ivr, media, soak, vip, vrrp
 from tests.cluster.chaos.calls import LOSSES
 from tests.cluster.chaos.cluster import cluster
 from tests.cluster.chaos.figures import (
@@ -31,6 +31,7 @@ from tests.cluster.chaos.figures import (
 )
 from tests.cluster.chaos.results import Broke, Came, Results, next_failure
 from tests.cluster.media_fleet import media_fleet
+from tests.cluster.menus import menus
 
 log = logging.getLogger("chaos")
 
@@ -128,6 +129,12 @@ def on_media(wanted: Wanted, names: list[str]) -> None:
         trio.run(work)
 
 
+def on_ivr(wanted: Wanted, names: list[str]) -> None:
+    with menus() as made:
+        trials = ivr.Trials(made)
+        trio.run(repeat, wanted, names, trials.trial, trials.mend)
+
+
 def on_keepalived(wanted: Wanted, names: list[str]) -> None:
     with vrrp.vrrp() as made:
         trio.run(repeat, wanted, names, made.trial, made.mend)
@@ -138,6 +145,7 @@ LABS: tuple[tuple[On, tuple[str, ...]], ...] = (
     (on_the_vip, tuple(vip.FAILURES)),
     (on_keepalived, (vrrp.OFF,)),
     (on_media, tuple(media.FAILURES)),
+    (on_ivr, tuple(ivr.FAILURES)),
 )
 
 
