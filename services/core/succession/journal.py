@@ -38,6 +38,7 @@ class Journal:
         self, server: str, connect: Callable[[], Estates], closed: Callable[[], None]
     ) -> None:
         self._server = server
+        self._given: Estate | None = None
         self._connect = connect
         self._closed = closed
         self.problem = "Redis has not been asked yet"
@@ -71,6 +72,7 @@ class Journal:
 
     def take(self, other: Estate, records: Mapping[str, bytes]) -> dict[str, bytes]:
         """Note what Redis has moved here from ``other``; those that were not ours already."""
+        self._given = self.estate
         fresh = {call: record for call, record in records.items() if call not in self._records}
         for call in records:
             self._taken[call] = (other, now())
@@ -133,6 +135,7 @@ class Journal:
         """All that there is; returns when all is written or the estate is another."""
         own = self.estate
         while True:
+            given = self._given == own
             if self._all:
                 self._all = False
                 standing = await estates.open(own)
@@ -143,6 +146,12 @@ class Journal:
                 standing = await self._write_some(estates, own)
             if self.estate != own:
                 return
+            if standing == "closed" and not given:
+                # It was empty: who did not know yet that we are back cleared it away. What we have
+                # got since is nobody else's.
+                self.estate = own = Estate(self._server, secrets.token_hex(6))
+                self._everything()
+                continue
             if standing == "closed":
                 log.warning("others have taken this server's calls over")
                 self._closed()
@@ -165,6 +174,8 @@ class Journal:
             del self._dirty[call]
         records = {call: self._records[call] for call in some if call in self._records}
         over = [call for call in some if call not in records]
+        if records:
+            self._given = own
         standing = await estates.write(own, records, over)
         self._forget_erased(over)
         return standing

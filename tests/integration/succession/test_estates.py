@@ -228,3 +228,17 @@ async def test_who_takes_before_it_has_written_writes_all_of_its_own(
             await until(address, server.journal.estate, {b"own": b"1", b"a": b"2"})
         else:
             await until(address, server.journal.estate, {b"own": b"1"})
+
+
+async def test_calls_that_came_since_an_empty_estate_went_are_kept(redis: Redis) -> None:
+    address, _ = redis
+    async with writing("app1", address) as one:
+        before, estates = one.journal.estate, connect(address)
+        async with estates.connected():
+            # To another server app1 is down still; it is not, and has a call.
+            await estates.take(Estate("app2", "x"), before, [])
+        one.journal.write("c1", b"one")
+        await flushed(one)
+        assert one.closings == 0
+        assert one.journal.estate != before
+        assert await there(address, one.journal.estate) == {b"c1": b"one"}
