@@ -43,6 +43,8 @@ class Journal:
         self._closed = closed
         self.problem = "Redis has not been asked yet"
         """Why calls are not written down; empty while they are."""
+        self._clean = trio.Event()
+        self._wake = trio.Event()
         self.renew()
 
     def renew(self) -> None:
@@ -52,9 +54,7 @@ class Journal:
         self._dirty: dict[str, None] = {}
         self._erased: dict[str, float] = {}
         self._taken: dict[str, tuple[Estate, float]] = {}
-        self._all = True
-        self._clean = trio.Event()
-        self._wake = trio.Event()
+        self._everything()
         self._wake.set()
 
     def write(self, call: str, record: bytes) -> None:

@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 import coredis
 import pytest
 import trio
+import trio.testing
 
 from services.core.succession.estates import Estates
 from services.core.succession.inheritance import Estate
-from services.core.succession.journal import REMEMBERED, Journal
+from services.core.succession.journal import IDLE, REMEMBERED, Journal
 from tests.contract.registry.waiting import eventually
 from tests.support.redis import PORT, redis
 
@@ -193,6 +194,18 @@ async def test_who_was_taken_for_gone_writes_no_more(redis: Redis) -> None:
         assert server.journal.estate != before
         assert await estates.write(before, {"a": b"3"}, []) == "closed"
         assert await estates.take(before, Estate("ivr2", "y"), ["a"]) is None
+
+
+async def test_a_new_life_is_written_at_once(redis: Redis) -> None:
+    address, _ = redis
+    async with writing("ivr1", address) as server:
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        server.journal.renew()
+        server.journal.write("a", b"1")
+        began = trio.current_time()
+        await flushed(server)
+        assert trio.current_time() - began < IDLE / 2
+        assert await there(address, server.journal.estate) == {b"a": b"1"}
 
 
 async def test_what_is_left_is_marked_and_an_empty_estate_goes(redis: Redis) -> None:
