@@ -341,6 +341,7 @@ def _tenant(tenant: Tenant) -> configuration.Tenant:
         emergency=tenant.emergency,
         record=tenant.record,
         voicemail=tenant.voicemail,
+        prompts=tenant.prompts,
     )
 
 

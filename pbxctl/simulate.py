@@ -215,7 +215,7 @@ class Walk:
                 self._note("kept", where)
             case it.Mark():
                 self._note("kept", f"as {command.state}")
-            case it.SetPin() | it.SetGreeting():
+            case it.SetPin() | it.SetGreeting() | it.SetPrompt():
                 self._tell(it.Changed(command.serial, "done"), settle=False)
 
     def _settle(self) -> None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "alerts": "what failed and who was mailed; a test mail",
     "logs": "what a task wrote",
     "users": "import, export, add, remove users; set passwords",
+    "prompts": "what is recorded by phone; back to the spec's",
     "ivr": "walk through a menu in the terminal",
     "probe": "be a phone: register, call, compare the audio",
     "destroy": "stop all of it and remove what it wrote",

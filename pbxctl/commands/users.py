@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pbxctl.commands.users_change import add, password, remove
+from pbxctl.commands.users_change import add, password, pin, remove
 from pbxctl.commands.users_csv import export_users, import_users
 from pbxctl.commands.users_list import list_users
 
@@ -17,5 +17,5 @@ def command() -> None:
     """
 
 
-for each in (list_users, add, password, remove, import_users, export_users):
+for each in (list_users, add, password, pin, remove, import_users, export_users):
     command.add_command(each)

@@ -1,6 +1,8 @@
-"""`pbxctl users add`, `remove` and `password`."""
+"""`pbxctl users add`, `remove`, `password` and `pin`."""
 
 from __future__ import annotations
+
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -113,6 +115,34 @@ def password(
 
     whose = trio.run(run, engine_of(here, name))
     _done(here, "password set", whose, extension, secret if generate else None)
+
+
+@click.command("pin")
+@click.argument("extension")
+@click.option("--reset", is_flag=True, required=True, help="Take the PIN away.")
+@tenant_option
+@which
+@common
+def pin(here: Here, extension: str, reset: bool, tenant: str | None, cluster: str | None) -> None:
+    """Take away a forgotten PIN of a voicemail box, and unlock it.
+
+    The user makes another one from the own phone. It may be a user of the spec.
+    """
+    from pbxctl.commands.loading import engine_of
+
+    del reset  # it is required: what there is to do is said, not implied
+    must_be_extension(extension)
+    name = here.choose(cluster)
+
+    async def run(engine: Engine) -> str:
+        async with store(engine, name, tenant) as users:
+            whose = users.tenant.name
+            path = f"/v1/tenants/{quote(whose, safe='')}/voicemail/{quote(extension, safe='')}/pin"
+            await users.client.send("DELETE", path)
+            return whose
+
+    whose = trio.run(run, engine_of(here, name))
+    _done(here, "PIN reset", whose, extension, None)
 
 
 @click.command("remove")

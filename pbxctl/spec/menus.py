@@ -60,6 +60,7 @@ class MenuReader:
         self._report = report
         self._spoken = {language}
         self._prompts: list[tuple[Path, frozenset[str]]] = []
+        self._named: dict[str, tuple[str, Sound]] = {}
         self._menu = ""
 
     def read(self, raw: Values, path: Path) -> dict[str, Menu]:
@@ -261,15 +262,36 @@ class MenuReader:
         self._prompts.append((at, frozenset(cast("Values", value))))
         found: Prompt = {}
         for language, sound in cast("Values", value).items():
-            if isinstance(sound, str):
-                found[language] = Sound(text=sound)
-            elif "file" in sound:
-                digest = self._sound(sound["file"], (*at, language, "file"))
-                if digest:
-                    found[language] = Sound(digest=digest)
+            read = attempt(lambda s=sound, w=(*at, language): self._sound(s, w))
+            if read is not None:
+                found[language] = read
+                self._name(language, read, (*at, language))
         return found
 
-    def _sound(self, name: str, path: Path) -> str:
+    def _sound(self, raw: Any, path: Path) -> Sound:
+        if isinstance(raw, str):
+            return Sound(text=raw)
+        text, file, name = (raw.get(each) or "" for each in ("text", "file", "name"))
+        if bool(text) == bool(file):
+            self._report.add(path, "expected exactly one of text and file")
+            raise Missing
+        if text:
+            return Sound(text=text, name=name)
+        digest = self._file(file, (*path, "file"))
+        if not digest:
+            raise Missing
+        return Sound(digest=digest, name=name)
+
+    def _name(self, language: str, sound: Sound, path: Path) -> None:
+        if not sound.name:
+            return
+        self._mention("prompt", sound.name, (*path, "name"), silent=False)
+        before = self._named.setdefault(sound.name, (language, sound))
+        if before != (language, sound):
+            text = f'another prompt is named "{sound.name}" already, with another language or sound'
+            self._report.add((*path, "name"), text)
+
+    def _file(self, name: str, path: Path) -> str:
         data = read_file(name, MAX_SOUND, path, self._inputs, self._report)
         if data is None:
             return ""

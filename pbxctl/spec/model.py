@@ -12,6 +12,7 @@ from pbxctl.spec.formats import Address, Peer
 from services.core.configuration import (
     Destination,
     Encryption,
+    Prompts,
     Recording,
     RingGroup,
     Route,
@@ -195,6 +196,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     emergency: tuple[str, ...] = ()
     record: bool = False
     voicemail: Voicemail = Voicemail()
+    prompts: Prompts = Prompts()
 
 
 class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from pbxctl.spec.users import read_users
 from services.core.configuration import (
     Destination,
     Forward,
+    Prompts,
     RingGroup,
     RingMember,
     User,
@@ -57,6 +58,7 @@ def read_tenant(
         emergency=kept(raw.get("emergency")),
         record=raw.get("record", False),
         voicemail=_voicemail(raw.get("voicemail", {})),
+        prompts=_prompts(raw.get("prompts", {})),
     )
     return tenant, source, menus.mentions
 
@@ -68,6 +70,14 @@ def _voicemail(raw: Values) -> Voicemail:
         messages=raw.get("messages", 100),
         length=seconds(raw.get("length", "180s")),
         email=raw.get("email", "attach"),
+    )
+
+
+def _prompts(raw: Values) -> Prompts:
+    return Prompts(
+        extension=raw.get("extension", ""),
+        users=kept(raw.get("users")),
+        numbers=raw.get("numbers", {}),
     )
 
 

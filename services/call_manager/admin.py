@@ -13,6 +13,7 @@ from services.call_manager.api import (
     calls,
     cluster,
     failover,
+    prompts,
     replication,
     sounds,
     users,
@@ -43,6 +44,7 @@ def application(parts: Parts) -> Application:
             failover.router(parts),
             alerts.router(parts),
             voicemail.router(parts),
+            prompts.router(parts),
         ),
         errors={StoreAwayError: _away, StoreError: _refused, RpcError: _away, RegistryError: _away},
     )

@@ -9,6 +9,7 @@ from fastapi import HTTPException
 
 from services.call_manager.alerts import AlertsPart
 from services.call_manager.call_log import CallLog
+from services.call_manager.prompts import RecordedPrompts
 from services.call_manager.rpc import Rpc
 from services.call_manager.settings import CallManagerSettings
 from services.call_manager.state import State
@@ -38,6 +39,7 @@ class Parts:
     trunks: Trunks
     vip: Vip
     alerts: AlertsPart
+    prompts: RecordedPrompts
     drain: Callable[[], Awaitable[None]]
     health: Callable[[], Health]
 

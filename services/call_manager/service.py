@@ -25,6 +25,7 @@ from services.call_manager.lost_media import Outages
 from services.call_manager.media import Media
 from services.call_manager.media_watch import MediaWatch
 from services.call_manager.parts import Parts
+from services.call_manager.prompts import RecordedPrompts
 from services.call_manager.reanchor import Reanchor
 from services.call_manager.routing.launch import host
 from services.call_manager.rpc import Rpc, RpcError, open_rpc
@@ -109,6 +110,7 @@ class Agent:
             self.users.tell(leaving.add)
             post = Post(self.state, self.database, Seal(self._key))
             alerts = AlertsPart(s, self.state, self.calls, self.vip, registry, post)
+            prompts = RecordedPrompts(registry, s.cluster)
             parts = Parts(
                 settings=s,
                 state=self.state,
@@ -122,6 +124,7 @@ class Agent:
                 trunks=trunks,
                 vip=self.vip,
                 alerts=alerts,
+                prompts=prompts,
                 drain=partial(self._drain, registry),
                 health=self.health,
             )
@@ -129,7 +132,7 @@ class Agent:
                 partial(serve, stop=stop), admin.application(parts), s.address, s.admin_port
             )
             watchers = self._watchers(registry, rpc, media, trunks)
-            messages = VoicemailMails(self.state, self.database, self.vip, post)
+            messages = VoicemailMails(self.state, self.database, self.vip, post, prompts)
             for name, work in (
                 ("voicemail mails", messages.run),
                 ("message waiting", Waiting(self.state, self.database, self.vip, rpc).run),

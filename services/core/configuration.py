@@ -12,6 +12,7 @@ Keys, all below ``pbx/<cluster>/``:
 ``config/menus/<tenant>/<name>``  `services.core.menus.Menu`
 ``config/hours/<tenant>/<name>``  `services.core.menus.Hours`
 ``switches/<server>/<role>``   `Switch`; the administrator's, never written by apply
+``prompts/<tenant>/<name>``    `RecordedPrompt`; recorded by phone, never written by apply
 ``alerts/<what>``              what failed, of late or still; the VIP's holder's
 ``mails/<id>``                 mails about it; the same
 =============================  ====================================================================
@@ -38,7 +39,9 @@ Permission = Literal["internal", "national", "international"]
 SwitchState = Literal["enabled", "draining", "disabled"]
 Strategy = Literal["simultaneous", "sequential", "priority"]
 Announcement = Literal["unknown-number", "busy", "unavailable", "not-permitted"]
-DestinationKind = Literal["extension", "ring_group", "number", "announcement", "menu", "voicemail"]
+DestinationKind = Literal[
+    "extension", "ring_group", "number", "announcement", "menu", "voicemail", "prompts"
+]
 DigestAlgorithm = Literal["SHA-256", "MD5"]
 Transport = Literal["udp", "tcp", "tls"]
 Encryption = Literal["starttls", "tls", "none"]
@@ -52,7 +55,7 @@ class Destination(Document, frozen=True, kw_only=True):
     """Where a call goes.
 
     An extension, ring group or menu of the tenant, the voicemail box of an extension, an E.164
-    number, or an announcement.
+    number, or an announcement. ``prompts`` is what an extension may record; no spec says so.
     """
 
     kind: DestinationKind
@@ -137,6 +140,30 @@ class Voicemail(Document, frozen=True, kw_only=True):
     email: Literal["attach", "notify", "off"] = "attach"
 
 
+class Prompts(Document, frozen=True, kw_only=True):
+    """The prompts of a tenant's menus that are recorded by phone.
+
+    ``extension`` is what the ``users`` dial for it, empty for none. ``numbers`` maps what they
+    enter to the name of a prompt (`services.core.menus.Sound`).
+    """
+
+    extension: str = ""
+    users: tuple[str, ...] = ()
+    numbers: dict[str, str] = {}
+
+
+class RecordedPrompt(Document, frozen=True, kw_only=True):
+    """What is heard in place of a prompt of the spec.
+
+    ``digest`` is of the sound in the store; ``by`` is the extension of who has recorded it, ``at``
+    a Unix time.
+    """
+
+    digest: str
+    by: str = ""
+    at: float = 0.0
+
+
 class Tenant(Document, frozen=True, kw_only=True):
     """``domains[0]`` is the digest realm. ``main_number`` is shown for users without their own.
 
@@ -154,6 +181,7 @@ class Tenant(Document, frozen=True, kw_only=True):
     emergency: tuple[str, ...] = ()
     record: bool = False
     voicemail: Voicemail = Voicemail()
+    prompts: Prompts = Prompts()
 
 
 class SecretRef(Document, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ variables, and ``{name}`` in a template stands for one.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -29,10 +30,14 @@ SaidAs = Literal["number", "digits", "date", "time", "money"]
 
 
 class Sound(Document, frozen=True, kw_only=True):
-    """Exactly one of ``text``, which is spoken, and ``digest``, the SHA-256 of a kept file."""
+    """Exactly one of ``text``, which is spoken, and ``digest``, the SHA-256 of a kept file.
+
+    What was recorded by phone under its ``name`` is heard instead.
+    """
 
     text: str = ""
     digest: str = ""
+    name: str = ""
 
 
 Prompt = dict[str, Sound]
@@ -267,6 +272,22 @@ def below(step: AnyStep) -> dict[str, Steps]:
             return {"open": step.open, "closed": step.closed, "holiday": step.holiday}
         case _:
             return {}
+
+
+def prompts_in(menu: Menu) -> Iterator[Prompt]:
+    """Everything that a menu may play."""
+    yield from (menu.prompt, menu.quiet, menu.wrong)
+    for steps in (menu.before, menu.otherwise, *menu.keys.values()):
+        yield from _prompts(steps)
+
+
+def _prompts(steps: Steps) -> Iterator[Prompt]:
+    for step in steps:
+        for name in ("prompt", "wrong"):
+            if (prompt := getattr(step, name, None)) is not None:
+                yield prompt
+        for inside in below(step).values():
+            yield from _prompts(inside)
 
 
 def decode_menu(data: bytes) -> Menu:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import msgspec
 
 from services.core.assembly import gather, read, told
-from services.core.configuration import Tenant
-from services.core.menus import AnyStep, Hours, Menu, Prompt, Sound, Steps, below
+from services.core.configuration import RecordedPrompt, Tenant, decode
+from services.core.menus import Hours, Menu, Sound, prompts_in
 from services.ivr.call import Book
+
+Recorded = Mapping[tuple[str, str], RecordedPrompt]
+"""By tenant and name of the prompt."""
 
 
 class Shelf(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +52,8 @@ def shelve(documents: Mapping[str, bytes]) -> Shelf:
             language=tenant.language,
             menus=menus.get(name, {}),
             hours=hours.get(name, {}),
+            rules=tenant.prompts,
+            named=_named(menus.get(name, {})),
         )
         for name, tenant in tenants.items()
     }
@@ -62,24 +68,40 @@ def sounds(books: Mapping[str, Book]) -> set[tuple[str, Sound]]:
     """Everything that menus may play: pairs of language and sound."""
     found: set[tuple[str, Sound]] = set()
     for book in books.values():
-        for menu in book.menus.values():
-            for prompt in (menu.prompt, menu.quiet, menu.wrong):
-                found.update(prompt.items())
-            for steps in (menu.before, menu.otherwise, *menu.keys.values()):
-                for step in _all(steps):
-                    for prompt in _prompts(step):
-                        found.update(prompt.items())
+        for language, sound in _sounds(book.menus):
+            found.add((language, sound))
+            found.add((language, book.now(sound)))
     return found
 
 
-def _all(steps: Steps) -> Iterator[AnyStep]:
-    for step in steps:
-        yield step
-        for inside in below(step).values():
-            yield from _all(inside)
+def recorded(books: Mapping[str, Book], prompts: Recorded) -> dict[str, Book]:
+    """The books with what was recorded by phone, as far as their specs still name it."""
+    found: dict[str, Book] = {}
+    for tenant, book in books.items():
+        own = {
+            name: Sound(digest=prompts[tenant, name].digest)
+            for name in book.named
+            if (tenant, name) in prompts
+        }
+        found[tenant] = msgspec.structs.replace(book, recorded=own)
+    return found
 
 
-def _prompts(step: AnyStep) -> Iterator[Prompt]:
-    for name in ("prompt", "wrong"):
-        if (prompt := getattr(step, name, None)) is not None:
-            yield prompt
+def prompts(entries: Mapping[str, bytes]) -> Recorded:
+    """``entries`` maps keys relative to ``prompts/`` to their bytes; what is broken counts not."""
+    found: dict[tuple[str, str], RecordedPrompt] = {}
+    for key, raw in entries.items():
+        tenant, _, name = key.partition("/")
+        with suppress(msgspec.DecodeError):
+            found[tenant, name] = decode(raw, RecordedPrompt)
+    return found
+
+
+def _sounds(menus: Mapping[str, Menu]) -> Iterator[tuple[str, Sound]]:
+    for menu in menus.values():
+        for prompt in prompts_in(menu):
+            yield from prompt.items()
+
+
+def _named(menus: Mapping[str, Menu]) -> dict[str, tuple[str, Sound]]:
+    return {sound.name: (language, sound) for language, sound in _sounds(menus) if sound.name}

@@ -40,6 +40,8 @@ EVERY = 2.0
 SENDING = 30.0
 """Seconds for a Call Manager to take a message."""
 ASKING = 2.5
+CHANGING = 5.0
+"""Seconds for a Call Manager to take a greeting or prompt; the caller waits."""
 WAV_HEAD, WAV_SECOND = 44, 16_000
 """Bytes of a recording's header, and of a second of it: 16-bit samples, 8,000 a second."""
 FORGET = 3600.0
@@ -279,14 +281,24 @@ class Boxes:
 
     async def set_greeting(self, serial: int, tenant: str, owner: str, name: str) -> Changed:
         """A recording as greeting; none without a name."""
-        where = f"{_box(tenant, owner)}/greeting"
+        return await self._set(serial, f"{_box(tenant, owner)}/greeting", name)
+
+    async def set_prompt(
+        self, serial: int, tenant: str, name: str, digest: str, by: str
+    ) -> Changed:
+        """A recording of ``by``'s in place of a prompt; without a digest what the spec has."""
+        path = f"/v1/tenants/{quote(tenant, safe='')}/prompts/{quote(name, safe='')}"
+        return await self._set(serial, f"{path}?by={quote(by)}", digest)
+
+    async def _set(self, serial: int, where: str, name: str) -> Changed:
+        """PUT a recording, or without one DELETE."""
         if not name:
             return Changed(serial, _changed(await self._ask("DELETE", where, ASKING)))
         try:
-            data = self.path(name).read_bytes()
+            data = await trio.Path(self.path(name)).read_bytes()
         except OSError:
             return Changed(serial, "away")
-        return Changed(serial, _changed(await self._ask("PUT", where, ASKING, content=data)))
+        return Changed(serial, _changed(await self._ask("PUT", where, CHANGING, content=data)))
 
     async def sound(self, tenant: str, kept: str) -> Path:
         """What a box holds, as a file: see `call.Line`. Raises LookupError."""

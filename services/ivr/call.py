@@ -11,17 +11,28 @@ from typing import Literal
 import msgspec
 
 from services.core import menus
-from services.core.configuration import Destination
+from services.core.configuration import Destination, Prompts
 from services.core.menus import AnyStep, Hours, Menu, Sound, Steps
 
 
 class Book(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one tenant has set up; a call sees no other tenant's."""
+    """All that one tenant has set up; a call sees no other tenant's.
+
+    ``rules`` say who records which prompts by phone; ``named`` are those, with their language, as
+    the spec has them, ``recorded`` what was recorded of them.
+    """
 
     tenant: str
     language: str = "en"
     menus: dict[str, Menu] = {}
     hours: dict[str, Hours] = {}
+    rules: Prompts = Prompts()
+    named: dict[str, tuple[str, Sound]] = {}
+    recorded: dict[str, Sound] = {}
+
+    def now(self, sound: Sound) -> Sound:
+        """What is heard where the spec has ``sound``."""
+        return self.recorded.get(sound.name, sound) if sound.name else sound
 
 
 class Line(msgspec.Struct, frozen=True, array_like=True):
@@ -110,35 +121,49 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     new: bool
 
 
-class Box(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a call is in a voicemail box; ``owner`` is the extension whose box it is.
+class Talk(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a call is in what the server itself says and asks; ``owner`` is the extension whose
+    voicemail box, or whose PIN, it is about.
 
-    ``at`` is what `services.ivr.voicemail` is doing. ``own``: it is the owner's own phone.
-    ``heard``: what it says has been heard, and it waits for keys; ``lines`` is what it says.
-    ``digest`` is of what was recorded last, ``pin`` a new one that is still to be said again.
+    ``at`` is what is being done. ``heard``: what it says has been heard, and it waits for keys;
+    ``lines`` is what it says. ``digest`` is of what was recorded last.
     """
 
     owner: str
     at: str = "opening"
     serial: int = 0
-    own: bool = False
-    has_pin: bool = False
-    longest: int = 180
     heard: bool = False
     lines: Lines = ()
     keys: str = ""
     tries: int = 0
+    digest: str = ""
+
+
+class Box(Talk, frozen=True, kw_only=True, tag="box"):
+    """In a voicemail box, see `services.ivr.voicemail`.
+
+    ``own``: it is the owner's own phone. ``pin`` is a new one that is still to be said again.
+    """
+
+    own: bool = False
+    has_pin: bool = False
+    longest: int = 180
     messages: tuple[Head, ...] = ()
     index: int = 0
-    digest: str = ""
     pin: str = ""
 
 
+class Studio(Talk, frozen=True, kw_only=True, tag="studio"):
+    """Where prompts are recorded, see `services.ivr.studio`; ``number`` is the prompt's."""
+
+    number: str = ""
+
+
 class Boxed(msgspec.Struct, frozen=True, kw_only=True, tag="boxed"):
-    """In a voicemail box: `services.ivr.voicemail` says what happens there."""
+    """In a voicemail box or where prompts are recorded: a machine inside this one."""
 
     serial: int
-    box: Box
+    box: Box | Studio
 
 
 class Connected(msgspec.Struct, frozen=True, kw_only=True, tag="connected"):
@@ -415,9 +440,18 @@ class SetGreeting(msgspec.Struct, frozen=True):
     digest: str
 
 
+class SetPrompt(msgspec.Struct, frozen=True):
+    """Have a recording heard in place of a prompt, or with an empty digest what the spec has; tells
+    `Changed`."""
+
+    serial: int
+    name: str
+    digest: str
+
+
 class HangUp(msgspec.Struct, frozen=True):
     """End the call."""
 
 
-OfBoxes = OpenBox | Unlock | Keep | Mark | SetPin | SetGreeting
+OfBoxes = OpenBox | Unlock | Keep | Mark | SetPin | SetGreeting | SetPrompt
 Command = Play | Stop | Ask | Find | Connect | Record | StopRecording | OfBoxes | HangUp

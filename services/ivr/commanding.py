@@ -143,7 +143,7 @@ class Commanding:
         """A prompt in the caller's language, or in one that it has."""
         for each in (self.state.language, self.book.language, *prompt):
             if each in prompt:
-                return (Line(each, prompt[each]),)
+                return (Line(each, self.book.now(prompt[each])),)
         return ()
 
     def phrase(self, name: str, /, **values: str) -> Line:

@@ -25,14 +25,14 @@ SPOKEN = 500
 AT_ONCE = 2
 """Texts that are spoken side by side: each takes a core."""
 
-Fetch = Callable[[str], Awaitable[bytes]]
+Source = Callable[[str], Awaitable[bytes]]
 """A file's bytes by its digest; raises LookupError."""
 
 
 class Library:
     """``fetch`` gets a file that is not here yet. Raises of all: LookupError, with the reason."""
 
-    def __init__(self, directory: Path, plane: AudioPlane, fetch: Fetch) -> None:
+    def __init__(self, directory: Path, plane: AudioPlane, fetch: Source) -> None:
         self._directory = directory
         self._speaker = Speaker(directory, plane.rate)
         self._plane = plane
@@ -65,6 +65,10 @@ class Library:
         while len(self._spoken) > SPOKEN:
             self._spoken.popitem(last=False)[1].close()
         return self._spoken[key]
+
+    async def fetch(self, digest: str) -> None:
+        """Have a file here, on disk."""
+        await self._file(digest)
 
     async def _load(self, language: str, sound: Sound) -> Clip:
         path = await (

@@ -31,7 +31,7 @@ from services.core.menus import (
     When,
 )
 from services.ivr import call as it
-from services.ivr import hours, numbers, questions, voicemail
+from services.ivr import hours, numbers, questions, studio, voicemail
 from services.ivr.answers import picked
 from services.ivr.call import (
     Asking,
@@ -62,13 +62,16 @@ class Machine(Commanding):
     """One call's machine. ``state`` changes with every event; ``book`` may be a newer one."""
 
     def begin(self, to: Destination, now: float) -> list[Command]:
-        """A call has come for a menu or a voicemail box."""
+        """A call has come for a menu, a voicemail box, or to record prompts."""
         self.now = now
         if to.kind == "menu":
             self._go(to.target)
         elif to.kind == "voicemail":
             self.state.tail = "end"
             self._box(to.target)
+        elif to.kind == "prompts":
+            self.state.tail = "end"
+            self._inside(studio.begin(self.state, self.book, now))
         else:
             self.over("unknown")
         return self._done()
@@ -78,7 +81,7 @@ class Machine(Commanding):
         self.now = now
         doing = self.state.doing
         if isinstance(event, it.Ended):
-            if isinstance(doing, Boxed):
+            if isinstance(doing, Boxed) and isinstance(doing.box, it.Box):
                 self.out += voicemail.left(doing.box)
             elif isinstance(doing, Recording) and doing.started:
                 self.out.append(it.Keep(doing.step.voicemail, ""))
@@ -115,7 +118,10 @@ class Machine(Commanding):
             case Connecting():
                 self.connect(doing.to, dialled=doing.dialled, own=doing.own)
             case Boxed():
-                box, self.out = voicemail.resume(doing.box, state, now)
+                if isinstance(doing.box, it.Studio):
+                    box, self.out = studio.resume(doing.box, state, self.book, now)
+                else:
+                    box, self.out = voicemail.resume(doing.box, state, now)
                 state.doing = msgspec.structs.replace(doing, box=box)
             case _:
                 pass
@@ -407,20 +413,21 @@ class Machine(Commanding):
     # Voicemail.
 
     def _box(self, owner: str) -> None:
-        box, commands = voicemail.begin(owner, self.state, self.now)
-        self.out += commands
-        if box is None:
-            self._unanswered(480, dialled=False)
-        else:
-            self.state.doing = Boxed(serial=self.state.serial, box=box)
+        self._inside(voicemail.begin(owner, self.state, self.now))
 
     def _in_box(self, doing: Boxed, event: Event) -> None:
-        box, commands = voicemail.take(doing.box, event, self.state, self.now)
+        if isinstance(doing.box, it.Studio):
+            self._inside(studio.take(doing.box, event, self.state, self.book, self.now))
+        else:
+            self._inside(voicemail.take(doing.box, event, self.state, self.now))
+
+    def _inside(self, step: tuple[it.Box | it.Studio | None, list[Command]]) -> None:
+        box, commands = step
         self.out += commands
         if box is None:
             self._go_on()
         else:
-            self.state.doing = msgspec.structs.replace(doing, box=box)
+            self.state.doing = Boxed(serial=self.state.serial, box=box)
 
 
 def _extension(digits: str) -> Destination:

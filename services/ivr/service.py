@@ -13,7 +13,7 @@ import trio
 from services.core.admin import Application, create_app, serve
 from services.core.admin.gauges import Gauges
 from services.core.audio import AudioPlane
-from services.core.configuration import Switch, prefix
+from services.core.configuration import Switch
 from services.core.discovery import Instance, Registry, Status
 from services.core.failover import Responder, member_of
 from services.core.failover.priority import hurry
@@ -24,9 +24,8 @@ from services.core.succession.succession import Succession
 from services.ivr import status
 from services.ivr.admin import leaving
 from services.ivr.answering import Answering
-from services.ivr.books import Shelf, shelve, sounds
+from services.ivr.bookkeeping import Bookkeeping
 from services.ivr.boxes import Boxes
-from services.ivr.call import Book
 from services.ivr.cluster import CallManagers
 from services.ivr.continuity import Continuity
 from services.ivr.health import Checker, CheckError
@@ -39,8 +38,6 @@ from services.ivr.tapes import Tapes
 
 log = logging.getLogger(__name__)
 
-AGAIN = 1.0
-"""Seconds until sounds that are not in the store yet are asked for again."""
 LEAVE_WITHIN = 3.0
 
 
@@ -58,9 +55,6 @@ class Ivr:
         self.metrics = Gauges()
         self._key = settings.cluster_key()
         self._token = settings.admin_token()
-        self._books: dict[str, Book] = {}
-        self._wanted: Shelf | None = None
-        self._fresh = trio.Event()
         self._call_managers: tuple[Instance, ...] = ()
         self._media_servers: tuple[Instance, ...] = ()
         self._continuity: Continuity
@@ -94,6 +88,7 @@ class Ivr:
             nursery = await enter(trio.open_nursery())
             managers = CallManagers(http, lambda: self._call_managers)
             library = Library(s.data_dir / "sounds", plane, managers.sound)
+            keeping = Bookkeeping(s.cluster, registry, library, self.state)
             boxes = Boxes(s.data_dir / "voicemail", http, lambda: self._call_managers)
             keylog = KeyLog(http, lambda: self._media_servers)
             tapes = Tapes(s.cluster, s.redis, s.live_password())
@@ -106,7 +101,7 @@ class Ivr:
                 web=web,
                 key=self._key,
                 domain=s.vip,
-                book=self._book,
+                book=keeping.book,
                 plane=plane,
                 boxes=boxes,
                 tapes=tapes,
@@ -125,8 +120,7 @@ class Ivr:
             nursery.start_soon(membership.report)
             nursery.start_soon(membership.follow_switch, self._switched)
             nursery.start_soon(self._follow_servers, registry)
-            nursery.start_soon(self._follow_configuration, registry)
-            nursery.start_soon(self._take_up, library)
+            nursery.start_soon(keeping.run)
             nursery.start_soon(boxes.run)
             nursery.start_soon(keylog.run)
             nursery.start_soon(tapes.run)
@@ -160,9 +154,6 @@ class Ivr:
             ready=lambda: self.state.availability.up and bool(self.state.in_force),
             speak_until=plane.speak_until,
         )
-
-    def _book(self, tenant: str) -> Book:
-        return self._books.get(tenant) or Book(tenant=tenant)
 
     # How it is.
 
@@ -224,35 +215,3 @@ class Ivr:
         ours = [i for i in instances if i.meta.get("cluster") == self.settings.cluster]
         # Who is well is asked first.
         return tuple(sorted(ours, key=lambda each: not each.passing))
-
-    async def _follow_configuration(self, registry: Registry) -> None:
-        root = f"{prefix(self.settings.cluster)}config/"
-        async for values in registry.watch(root):
-            found = shelve({key.removeprefix(root): raw for key, raw in values.items()})
-            if found.books is None:
-                # Documents come before the manifest that names them: for a moment they do not fit.
-                log.info("the configuration stays as it was: %s", "; ".join(found.problems))
-                continue
-            self._wanted = found
-            self._fresh.set()
-
-    async def _take_up(self, library: Library) -> None:
-        """Put a configuration in force when all that it plays can be heard."""
-        while True:
-            await self._fresh.wait()
-            self._fresh = trio.Event()
-            shelf = self._wanted
-            if shelf is None or shelf.books is None or shelf.manifest_digest == self.state.in_force:
-                continue
-            try:
-                await library.keep(sounds(shelf.books))
-            except LookupError as error:
-                self.state.tell("configuration", f"the configuration stays as it was: {error}")
-                with trio.move_on_after(AGAIN):
-                    await self._fresh.wait()
-                self._fresh.set()
-                continue
-            self._books = shelf.books
-            self.state.in_force = shelf.manifest_digest
-            self.state.tell("configuration", "")
-            log.info("configuration %s is in force", shelf.manifest_digest[:12])

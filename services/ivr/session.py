@@ -215,10 +215,10 @@ class Session:
                     self._visit.stop()
                 case it.Keep():
                     self._visit.keep(command)
-                case it.OpenBox() | it.Unlock() | it.Mark() | it.SetPin() | it.SetGreeting():
-                    self._nursery.start_soon(self._visit.ask, command)
                 case it.HangUp():
                     self._call.hang_up()
+                case _:
+                    self._nursery.start_soon(self._visit.ask, command)
         self._tell_way()
 
     def _quiet(self) -> None:

@@ -178,5 +178,8 @@ class Visit:
                 self._tell(await boxes.set_pin(serial, tenant, owner, pin))
             case it.SetGreeting(serial, owner, name):
                 self._tell(await boxes.set_greeting(serial, tenant, owner, name))
+            case it.SetPrompt(serial, name, digest):
+                by = self._ticket.extension
+                self._tell(await boxes.set_prompt(serial, tenant, name, digest, by))
             case it.Keep():
                 self.keep(command)

@@ -16,26 +16,12 @@ from services.core.configuration import Destination
 from services.core.menus import Sound, Transfer
 from services.ivr import call as it
 from services.ivr import numbers
-from services.ivr.call import Box, Command, Event, Head, Line, Lines, State
-from services.ivr.phrases import phrase
+from services.ivr.call import Box, Command, Event, Head, Line, State
+from services.ivr.talk import CHANGING, MAX_STEPS, MOST_PIN, TRIES, Talking
 
 Step = tuple[Box | None, list[Command]]
 
-PLAYING = 900.0
-"""Seconds after which what is said is over, heard or not."""
-OPENING = 3.0
-"""Seconds for the box to be found: then a message is taken without it."""
-CHANGING = 6.0
-ANSWER = 8.0
-"""Seconds for the first key."""
-BETWEEN = 4.0
-"""Seconds for the next one of a PIN."""
-SILENCE = 5
-"""Seconds of silence that end a message."""
-TRIES = 3
-LEAST_PIN, MOST_PIN = 4, 12
-MAX_STEPS = 4000
-"""Events of one call in boxes: who goes on for ever is not a person."""
+LEAST_PIN = 4
 
 
 def begin(owner: str, state: State, now: float) -> Step:
@@ -72,78 +58,22 @@ def resume(box: Box, state: State, now: float) -> tuple[Box, list[Command]]:
     """Go on in another process: what was asked for is asked for again, recording goes on."""
     visit = _Visit(box, state, now)
     visit.again()
-    return visit.box, visit.out
+    return visit.talk, visit.out
 
 
-class _Visit:
+class _Visit(Talking[Box]):
     """One event of a call in a box."""
-
-    def __init__(self, box: Box, state: State, now: float) -> None:
-        self.box = box
-        self.state = state
-        self.now = now
-        self.out: list[Command] = []
-        self.over = False
-
-    @property
-    def step(self) -> Step:
-        """Where the call is now, and what is to be done."""
-        return (None if self.over else self.box), self.out
-
-    # What it says and asks for.
-
-    def go(self, at: str, lines: Lines, **changes: object) -> None:
-        """Say something; what comes then is `played`'s, or a key's."""
-        values = {"at": at, "lines": lines, "heard": False, "keys": ""} | changes
-        self.box = msgspec.structs.replace(self.box, serial=self._serial(), **values)
-        self.out.append(it.Play(self.box.serial, lines))
-        self._wait(PLAYING)
-
-    def ask(self, at: str, *lines: Line, **changes: object) -> None:
-        """A question that was not asked before."""
-        self.go(at, lines, **({"tries": 0} | changes))
-
-    def want(self, at: str, seconds: float, **changes: object) -> int:
-        """Wait for an answer from elsewhere; the serial that it has to have."""
-        values = {"at": at, "heard": True} | changes
-        self.box = msgspec.structs.replace(self.box, serial=self._serial(), **values)
-        self._wait(seconds)
-        return self.box.serial
-
-    def open(self) -> None:
-        """Ask what box it is."""
-        self.out.append(it.OpenBox(self.want("opening", OPENING), self.box.owner))
-
-    def record(self, at: str, *, more: bool = False) -> None:
-        """A tone, and then record; ``more``: go on with what another process has begun."""
-        serial = self.want(at, self.box.longest + 30.0)
-        self.out.append(it.Record(serial, self.box.longest, SILENCE, more=more))
-
-    def bye(self, *lines: Line) -> None:
-        """The last words."""
-        self.go("bye", (*lines, self.line("goodbye")))
 
     def again(self) -> None:
         """What was asked for is asked for again."""
-        box = self.box
-        if box.at == "opening":
-            self.open()
-        elif box.at in ("recording", "greet recording"):
-            self.record(box.at, more=True)
-        elif box.at == "unlocking":
-            self.unlock(box.keys)
-        elif box.at == "changing":
-            self._wait(CHANGING)
-        elif box.heard:
-            self._wait(ANSWER)
-        else:
-            self.out.append(it.Play(box.serial, box.lines, self.state.position))
+        if not self.resumed():
+            self.record(self.talk.at, self.talk.longest, more=True)
 
     # What happens.
 
     def answered(self, event: Event) -> None:
         """Something that was asked for has an answer."""
-        box = self.box
+        box = self.talk
         match event:
             case it.Played() if not box.heard:
                 self.played()
@@ -162,7 +92,7 @@ class _Visit:
 
     def late(self) -> None:
         """Nothing came in time."""
-        box = self.box
+        box = self.talk
         if not box.heard:
             self.played()
         elif box.at == "opening":
@@ -177,20 +107,18 @@ class _Visit:
             self.bye()
         elif box.at == "review":
             self.keep()
-        elif box.tries + 1 < TRIES:
-            self.go(box.at, box.lines, tries=box.tries + 1)
         else:
-            self.bye()
+            self.once_more()
 
     def played(self) -> None:
         """What it says has been heard."""
-        box = self.box
+        box = self.talk
         if box.at == "bye":
             self.over = True
         elif box.at == "greeting":
-            self.record("recording")
+            self.record("recording", self.talk.longest)
         elif box.at == "greet":
-            self.record("greet recording")
+            self.record("greet recording", self.talk.longest)
         elif box.at == "hearing":
             self.review("review")
         elif box.at == "greet hearing":
@@ -198,20 +126,19 @@ class _Visit:
         else:
             if box.at == "message" and self.message.new:
                 self.mark("saved")
-            self.box = msgspec.structs.replace(self.box, heard=True)
-            self._wait(ANSWER)
+            self.heard()
 
     def found(self, box: it.BoxFound) -> None:
         """The box, or that it cannot be looked at: then it takes messages all the same."""
-        owner = self.box.owner
-        self.box = msgspec.structs.replace(self.box, longest=box.longest, has_pin=box.has_pin)
+        owner = self.talk.owner
+        self.talk = msgspec.structs.replace(self.talk, longest=box.longest, has_pin=box.has_pin)
         if not box.there:
             self.go("bye", (self.line("busy"),))
-        elif self.box.own and not box.known:
+        elif self.talk.own and not box.known:
             self.bye(self.line("box_away"))
-        elif self.box.own and box.has_pin:
+        elif self.talk.own and box.has_pin:
             self.ask("pin", self.line("pin"))
-        elif self.box.own:
+        elif self.talk.own:
             self.unlock("")
         elif box.full:
             self.bye(self.line("box_full"))
@@ -223,14 +150,16 @@ class _Visit:
 
     def digit(self, key: str) -> None:
         """A key, at whatever is said or asked."""
-        box = self.box
+        box = self.talk
         if len(key) != 1 or key not in "0123456789*#" or box.at == "bye":
             return
         if box.at in ("recording", "greet recording"):
             if key == "#":
                 self.out.append(it.StopRecording(box.serial))
         elif box.at in ("pin", "new pin", "new pin again"):
-            self._collect(key)
+            pin = self.collect(key, most=MOST_PIN)
+            if pin is not None:
+                self.typed(pin)
         elif box.at not in ("opening", "unlocking", "changing"):
             self.pressed(key)
 
@@ -239,7 +168,7 @@ class _Visit:
         choices = {
             "greeting": {"#": self.skip, "*": self.listen},
             "greet": {"#": self.skip, "*": self.main},
-            "review": {"1": self.keep, "2": self.once_more, "3": self.hear, "*": self.bye},
+            "review": {"1": self.keep, "2": self.anew, "3": self.hear, "*": self.bye},
             "hearing": {"#": self.skip},
             "main": {"1": self.first, "2": self.greetings, "3": self.new_pin, "#": self.bye},
             "greetings": {
@@ -249,7 +178,7 @@ class _Visit:
             },
             "greet review": {
                 "1": self.use_greeting,
-                "2": self.once_more,
+                "2": self.anew,
                 "3": self.hear,
                 "*": self.main,
             },
@@ -264,10 +193,10 @@ class _Visit:
                 "*": self.main,
             },
         }
-        chosen = choices.get(self.box.at, {}).get(key)
+        chosen = choices.get(self.talk.at, {}).get(key)
         if chosen is None:
             return
-        if not self.box.heard:
+        if not self.talk.heard:
             self.out.append(it.Stop())
         chosen()
 
@@ -279,12 +208,12 @@ class _Visit:
 
     def recorded(self, at: str, event: it.Recorded) -> None:
         """It has been said."""
-        self.box = msgspec.structs.replace(self.box, digest=event.digest)
+        self.talk = msgspec.structs.replace(self.talk, digest=event.digest)
         if event.digest:
             self.review(at)
-        elif self.box.tries + 1 < TRIES:
+        elif self.talk.tries + 1 < TRIES:
             before = "greeting" if at == "review" else "greet"
-            self.go(before, (self.line("nothing_said"),), tries=self.box.tries + 1)
+            self.go(before, (self.line("nothing_said"),), tries=self.talk.tries + 1)
         else:
             self.bye()
 
@@ -294,17 +223,18 @@ class _Visit:
 
     def keep(self) -> None:
         """Into the box with it."""
-        self.out.append(it.Keep(self.box.owner, self.box.digest))
+        self.out.append(it.Keep(self.talk.owner, self.talk.digest))
         self.bye(self.line("message_kept"))
 
-    def once_more(self) -> None:
+    def anew(self) -> None:
         """Say it again."""
-        self.record("recording" if self.box.at == "review" else "greet recording")
+        at = "recording" if self.talk.at == "review" else "greet recording"
+        self.record(at, self.talk.longest)
 
     def hear(self) -> None:
         """What was said."""
-        line = Line(self.state.language, Sound(digest=self.box.digest))
-        self.ask("hearing" if self.box.at == "review" else "greet hearing", line)
+        at = "hearing" if self.talk.at == "review" else "greet hearing"
+        self.ask(at, self.recorded_line())
 
     # Into the box, and out of it.
 
@@ -312,21 +242,9 @@ class _Visit:
         """Somebody says that it is his box."""
         self.ask("pin", self.line("pin"))
 
-    def _collect(self, key: str) -> None:
-        box = self.box
-        if not box.heard:
-            self.out.append(it.Stop())
-        keys = box.keys if key in "#*" else box.keys + key
-        self.box = msgspec.structs.replace(box, heard=True, keys=keys)
-        self._wait(BETWEEN)
-        if key == "#" or len(keys) >= MOST_PIN:
-            self.typed(keys)
-        elif key == "*":
-            self.box = msgspec.structs.replace(self.box, keys="")
-
     def typed(self, pin: str) -> None:
         """A whole PIN."""
-        box = self.box
+        box = self.talk
         if box.at == "pin":
             self.unlock(pin)
         elif box.at == "new pin":
@@ -340,15 +258,11 @@ class _Visit:
             serial = self.want("changing", CHANGING, pin="")
             self.out.append(it.SetPin(serial, box.owner, pin))
 
-    def unlock(self, pin: str) -> None:
-        """Try it."""
-        self.out.append(it.Unlock(self.want("unlocking", CHANGING), self.box.owner, pin))
-
     def unlocked(self, event: it.Unlocked) -> None:
         """What came of the PIN."""
-        box = self.box
+        box = self.talk
         if event.result == "open" or (event.result == "no pin" and box.own):
-            self.box = msgspec.structs.replace(box, messages=event.messages, index=0)
+            self.talk = msgspec.structs.replace(box, messages=event.messages, index=0)
             self.main()
         elif event.result == "away":
             self.bye(self.line("box_away"))
@@ -362,9 +276,9 @@ class _Visit:
 
     def main(self, *before: Line) -> None:
         """What there is, and what can be done."""
-        messages = self.box.messages
+        messages = self.talk.messages
         new = sum(one.new for one in messages)
-        counts = self.line("box_counts", new=self._number(new), all=self._number(len(messages)))
+        counts = self.line("box_counts", new=self.number(new), all=self.number(len(messages)))
         self.ask("main", *before, counts, self.line("box_main"))
 
     def new_pin(self, *before: Line) -> None:
@@ -382,12 +296,12 @@ class _Visit:
     def use_greeting(self) -> None:
         """From now on this one is heard."""
         serial = self.want("changing", CHANGING)
-        self.out.append(it.SetGreeting(serial, self.box.owner, self.box.digest))
+        self.out.append(it.SetGreeting(serial, self.talk.owner, self.talk.digest))
 
     def no_greeting(self) -> None:
         """From now on the usual one is heard."""
         serial = self.want("changing", CHANGING)
-        self.out.append(it.SetGreeting(serial, self.box.owner, ""))
+        self.out.append(it.SetGreeting(serial, self.talk.owner, ""))
 
     def changed(self, result: str) -> None:
         """A PIN or a greeting."""
@@ -399,16 +313,16 @@ class _Visit:
     @property
     def message(self) -> Head:
         """The one that is heard."""
-        return self.box.messages[self.box.index]
+        return self.talk.messages[self.talk.index]
 
     def first(self) -> None:
         """From the start."""
-        self.box = msgspec.structs.replace(self.box, index=0)
+        self.talk = msgspec.structs.replace(self.talk, index=0)
         self.show()
 
     def show(self, *before: Line) -> None:
         """Envelope and message, and what can be done with it."""
-        box, language = self.box, self.state.language
+        box, language = self.talk, self.state.language
         if not 0 <= box.index < len(box.messages):
             self.main(*before, self.line("no_more"))
             return
@@ -417,20 +331,20 @@ class _Visit:
         envelope = (
             self.line("message_new" if one.new else "message_old"),
             self.line("from", caller=who) if who else self.line("from_unknown"),
-            self._said(numbers.say("date", one.at, language)),
-            self._said(numbers.say("time", one.at.partition("T")[2], language)),
+            self.said(numbers.say("date", one.at, language)),
+            self.said(numbers.say("time", one.at.partition("T")[2], language)),
         )
         sound = Line(language, Sound(), f"{box.owner}/{one.id}")
         self.ask("message", *before, *envelope, sound, self.line("message_keys"))
 
     def next(self) -> None:
         """The one after it."""
-        self.box = msgspec.structs.replace(self.box, index=self.box.index + 1)
+        self.talk = msgspec.structs.replace(self.talk, index=self.talk.index + 1)
         self.show()
 
     def previous(self) -> None:
         """The one before it."""
-        self.box = msgspec.structs.replace(self.box, index=max(0, self.box.index - 1))
+        self.talk = msgspec.structs.replace(self.talk, index=max(0, self.talk.index - 1))
         self.show()
 
     def save(self) -> None:
@@ -440,50 +354,29 @@ class _Visit:
 
     def delete(self) -> None:
         """Away with it, and on to the next."""
-        box = self.box
+        box = self.talk
         self.out.append(it.Mark(box.owner, self.message.id, "deleted"))
         rest = (*box.messages[: box.index], *box.messages[box.index + 1 :])
-        self.box = msgspec.structs.replace(box, messages=rest)
+        self.talk = msgspec.structs.replace(box, messages=rest)
         self.show(self.line("deleted"))
 
     def mark(self, state: str) -> None:
         """It was heard."""
-        box, one = self.box, self.message
+        box, one = self.talk, self.message
         self.out.append(it.Mark(box.owner, one.id, "saved"))
         known = list(box.messages)
         known[box.index] = msgspec.structs.replace(one, new=state != "saved")
-        self.box = msgspec.structs.replace(box, messages=tuple(known))
+        self.talk = msgspec.structs.replace(box, messages=tuple(known))
 
     def call_back(self) -> None:
         """Who has left it. A number outside only from the owner's own phone, with his rights."""
         caller = self.message.caller
         if caller.isdigit() and 2 <= len(caller) <= 15:
             to = Destination(kind="extension", target=caller)
-        elif self.box.own and caller.startswith("+") and caller[1:].isdigit():
+        elif self.talk.own and caller.startswith("+") and caller[1:].isdigit():
             to = Destination(kind="number", target=caller)
         else:
             self.show(self.line("no_call"))
             return
         self.state.rest = (Transfer(to=to, own=to.kind == "number"), *self.state.rest)
         self.over = True
-
-    # Small things.
-
-    def line(self, name: str, /, **values: str) -> Line:
-        """Something that the server says by itself."""
-        language, text = phrase(name, self.state.language, **values)
-        return Line(language, Sound(text=text))
-
-    def _said(self, text: str) -> Line:
-        return Line(self.state.language, Sound(text=text))
-
-    def _number(self, number: int) -> str:
-        return numbers.say("number", str(number), self.state.language)
-
-    def _serial(self) -> int:
-        self.state.serial += 1
-        self.state.position = 0.0
-        return self.state.serial
-
-    def _wait(self, seconds: float) -> None:
-        self.state.deadline = self.now + seconds

@@ -10,6 +10,7 @@ from pbxctl.spec.checks import (
     floating,
     menus,
     ports,
+    prompts,
     routes,
     servers,
     tenants,
@@ -21,5 +22,5 @@ from pbxctl.spec.draft import Draft, Report
 def check(draft: Draft, report: Report) -> None:
     """Report everything that does not fit. What was left out of the draft is held against none."""
     of_servers = (servers, addresses, floating, ports, capacity)
-    for part in (*of_servers, routes, tenants, destinations, menus, voicemail, alerts):
+    for part in (*of_servers, routes, tenants, destinations, menus, prompts, voicemail, alerts):
         part.check(draft, report)

@@ -18,6 +18,16 @@ MOST = 20 * 1024 * 1024
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 
+async def body_of(request: Request) -> bytes:
+    """A file of sound as it is sent. Raises HTTPException 413."""
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MOST:
+            raise HTTPException(413, f"more than {MOST >> 20} MiB")
+    return bytes(data)
+
+
 def router(parts: Parts) -> APIRouter:
     """``/v1/sounds``."""
     routes = authorized_router(tags=["sounds"])
@@ -46,11 +56,7 @@ def router(parts: Parts) -> APIRouter:
         digest: Digest, request: Request, tenant: str = sounds.SPEC
     ) -> None:
         """Keep a file; its digest is looked at."""
-        data = b""
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > MOST:
-                raise HTTPException(413, f"more than {MOST >> 20} MiB")
+        data = await body_of(request)
         if hashlib.sha256(data).hexdigest() != digest:
             raise HTTPException(422, "the digest is not that of the body")
 

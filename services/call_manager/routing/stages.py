@@ -192,7 +192,7 @@ def _resolve(progress: Progress, goto: Goto, tables: Tables) -> Next:
         _note(progress, 482, "Loop Detected")
         return []
     progress.seen.append(mark)
-    if goto.kind in ("menu", "voicemail"):
+    if goto.kind in ("menu", "voicemail", "prompts"):
         return _served(progress, goto, tenant)
     if goto.kind == "ring_group":
         group = tenant.ring_groups.get(goto.target)
@@ -205,7 +205,7 @@ def _resolve(progress: Progress, goto: Goto, tables: Tables) -> Next:
 
 
 def _served(progress: Progress, goto: Goto, tenant: Tenant) -> Next:
-    """A menu or a voicemail box, at a server for that."""
+    """A menu, a voicemail box or what records prompts, at a server for that."""
     if goto.kind == "menu" and goto.target not in tenant.menus:
         _note(progress, *NOT_FOUND)
         return []
@@ -229,6 +229,11 @@ def _dialled(progress: Progress, goto: Goto, tenant: Tenant, tables: Tables) -> 
     own = goto.authority.extension
     if own and target == tenant.voicemail.extension:
         return [Goto("voicemail", own, goto.authority, goto.diverted)]
+    if own and target == tenant.prompts.extension:
+        if own in tenant.prompts.users:
+            return [Goto("prompts", own, goto.authority, goto.diverted)]
+        _note(progress, 403, "Forbidden")
+        return []
     number = dialling.digits(target)
     if number is None:
         _note(progress, *NOT_FOUND)

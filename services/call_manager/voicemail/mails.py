@@ -9,10 +9,12 @@ from collections.abc import Callable
 import trio
 
 from services.call_manager.alerts import Post
+from services.call_manager.prompts import RecordedPrompts
 from services.call_manager.state import State
 from services.call_manager.vip import Vip
 from services.call_manager.voicemail.sound import KIND
 from services.core.configuration import User, Voicemail
+from services.core.discovery import RegistryError
 from services.core.mail import Attachment, MailError
 from services.core.store import Database, StoreError, sounds, users, voicemail
 from services.core.store.voicemail import Message
@@ -31,11 +33,14 @@ MOST_ATTEMPTS = 200
 class VoicemailMails:
     """`run` never returns."""
 
-    def __init__(self, state: State, database: Database, vip: Vip, post: Post) -> None:
+    def __init__(
+        self, state: State, database: Database, vip: Vip, post: Post, prompts: RecordedPrompts
+    ) -> None:
         self._state = state
         self._database = database
         self._vip = vip
         self._post = post
+        self._prompts = prompts
 
     async def run(self, well: Callable[[], None]) -> None:
         """Send what is due, and delete what is old."""
@@ -45,6 +50,7 @@ class VoicemailMails:
                 try:
                     if trio.current_time() >= expired + EXPIRE_EVERY:
                         await trio.to_thread.run_sync(self._expire)
+                        await self._expire_sounds()
                         expired = trio.current_time()
                     while self._post.configured.smtp_host and await self._one():
                         well()
@@ -60,10 +66,25 @@ class VoicemailMails:
             if days:
                 with self._database.write() as connection:
                     voicemail.expire(connection, tenant, time.time(), days * DAY)
-        keep = picture.cluster.recording.keep if picture else 0
-        if keep:
+
+    async def _expire_sounds(self) -> None:
+        """What menus have recorded; prompts that were recorded by phone stay."""
+        picture = self._state.picture
+        if picture is None:
+            return
+        try:
+            heard = await self._prompts.forget_others({one.name for one in picture.tenants})
+        except RegistryError as error:
+            log.info("prompts: %s", error)
+            return
+        keep = picture.cluster.recording.keep
+
+        def expire() -> None:
             with self._database.write() as connection:
-                sounds.expire(connection, time.time() - keep * DAY)
+                sounds.expire(connection, time.time() - keep * DAY, heard)
+
+        if keep:
+            await trio.to_thread.run_sync(expire)
 
     async def _one(self) -> bool:
         """Whether there was one."""

@@ -15,6 +15,8 @@ MAIN = "800"
 VOICE = {"main": 2, "wrong": 1, "orders": 0, "closed": 1}
 """Which of the probe's voices each prompt is."""
 SECONDS = 20.0
+NAMED, STUDIO = "803", "991"
+"""A menu whose prompt is recorded by phone, and what is dialled for that."""
 TO_STORE, TO_BOX = "801", "802"
 RECORDING: dict[str, Spec] = {TO_STORE: {}, TO_BOX: {"voicemail": "2003"}}
 """Menus that record what a caller says, by extension: where it goes."""
@@ -70,6 +72,14 @@ def menus(spec: Spec, prompts: Path) -> None:
             "timeout": {"after": "60s"},
         },
     }
+    named = {"en": {"file": str(prompts / "main.wav"), "name": "welcome"}}
+    tenant["menus"]["named"] = {
+        "extension": NAMED,
+        "prompt": named,
+        "keys": {"0": {"menu": "main"}},
+        "timeout": {"after": "60s"},
+    }
+    tenant["prompts"] = {"extension": STUDIO, "users": ["2001"], "numbers": {"1": "welcome"}}
     record = {"prompt": "Speak.", "most": "8s", "silence": "2s"}
     for extension, more in RECORDING.items():
         tenant["menus"][f"record-{extension}"] = {

@@ -13,7 +13,7 @@ from services.ivr import call as it
 from services.ivr.call import Book, Boxed, Connecting, Head, Over, State
 from services.ivr.menu import Machine
 from services.ivr.phrases import phrase
-from services.ivr.voicemail import SILENCE, TRIES
+from services.ivr.talk import SILENCE, TRIES
 
 NOON = 1_798_023_600.0
 HEADS = (
