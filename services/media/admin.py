@@ -6,13 +6,27 @@ import xmlrpc.client
 from collections.abc import Callable
 from typing import Any
 
+from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, Gauge
 
-from services.core.admin import Application
+from services.core.admin import Application, authorized_router
+from services.media.keys import Keys, Pressed
 from services.media.status import State
 
 PATH = "/rtpengine"
 MAX_BODY = 65536
+
+
+def keys_router(keys: Keys, clock: Callable[[], float]) -> APIRouter:
+    """What an application server asks that goes on with calls of another."""
+    routes = authorized_router(tags=["calls"])
+
+    @routes.post("/v1/digits")
+    async def digits(calls: list[str]) -> dict[str, Pressed]:  # pyright: ignore[reportUnusedFunction]
+        """The keys pressed lately in these calls, by Call-ID: each with its age in seconds."""
+        return keys.of(calls, clock())
+
+    return routes
 
 
 class Metrics:
@@ -67,14 +81,18 @@ def read_teardown(body: bytes) -> str:
     return parameters[0]
 
 
+def sources(own_address: str) -> frozenset[str]:
+    """Where what this host sends to its own address comes from: the loopback address, too."""
+    return frozenset({own_address, "127.0.0.1", "::1"})
+
+
 def with_teardown(app: Application, own_address: str, gone: Callable[[str], None]) -> Application:
     """``app`` with `PATH`, which this host's rtpengine calls, and nobody else may.
 
     rtpengine can send no token but in its command line, where any local user reads it; the
-    connection's source address says as much. To an address of its own, Linux may connect from the
-    loopback address.
+    connection's source address says as much.
     """
-    here = frozenset({own_address, "127.0.0.1", "::1"})
+    here = sources(own_address)
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["path"] != PATH:

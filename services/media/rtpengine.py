@@ -87,6 +87,7 @@ def arguments(settings: MediaSettings, *, recording: bool = True) -> list[str]:
         # Format 1 sends the Call-ID once a call; 2 sends it once for each pair of tags.
         f"--b2b-url=http://{agent}/rtpengine",
         "--xmlrpc-format=1",
+        f"--dtmf-log-dest={host_port(settings.address, settings.keys_port)}",
         *(recording_arguments(settings.recordings_dir) if recording else ()),
         *(mirror_arguments(settings) if settings.floats else ()),
         # Behind NAT the SDP's address is wrong; what matches the SDP is still believed first.

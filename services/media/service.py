@@ -20,9 +20,10 @@ from services.core.failover.priority import hurry
 from services.core.membership import Membership, follow_switches, read
 from services.core.ng import Ng, NgError, open_ng
 from services.media import status
-from services.media.admin import Metrics, metrics, with_teardown
+from services.media.admin import Metrics, keys_router, metrics, sources, with_teardown
 from services.media.announcement.service import Announcements
 from services.media.health import PROBE, Echo, EchoError, open_echo
+from services.media.keys import Keys
 from services.media.recording.service import Recordings
 from services.media.rtpengine import CHECK
 from services.media.settings import MediaSettings
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TELL_ATTEMPTS = 4
+LONGEST_TOLD = 4096
+"""Bytes of what rtpengine says of a key."""
 LEAVE_WITHIN = 4.0
 """Seconds to deregister: the job's kill_timeout is longer."""
 
@@ -56,6 +59,7 @@ class Agent:
         self.service = status.service(settings, probe)
         self.state = State(capacity=settings.capacity, floats=settings.floats)
         self.metrics = Metrics()
+        self._keys = Keys()
         self._token = settings.admin_token()
         self._call_managers: tuple[Instance, ...] = ()
         self._gone, self._to_tell = trio.open_memory_channel[str](10_000)
@@ -89,6 +93,7 @@ class Agent:
                 self._report,
             )
             await nursery.start(serve, self._application(membership), s.address, s.admin_port)
+            await nursery.start(self._hear_of_keys)
             nursery.start_soon(self._check_forever, ng, echo)
             nursery.start_soon(membership.report)
             nursery.start_soon(membership.follow_switch, self._switched)
@@ -154,6 +159,21 @@ class Agent:
             follow_switches, registry, s.cluster, status.ROLE, self._takeover.switched
         )
 
+    async def _hear_of_keys(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Take rtpengine's word on keys, for ever. Raises OSError for a port it cannot have."""
+        address = self.settings.address
+        here = sources(address)
+        family = trio.socket.AF_INET6 if ":" in address else trio.socket.AF_INET
+        with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as own:
+            await own.bind((address, self.settings.keys_port))
+            task_status.started()
+            while True:
+                datagram, source = await own.recvfrom(LONGEST_TOLD)
+                if source[0] in here:
+                    self._keys.told(datagram, trio.current_time())
+
     def _well(self) -> bool:
         """Whether rtpengine does its job, as the Call Managers' probes are told."""
         heartbeat = self._heartbeat
@@ -170,6 +190,7 @@ class Agent:
             health=self._health,
             metrics=self.metrics.registry,
             drain=drain,
+            routers=(keys_router(self._keys, trio.current_time),),
         )
         return with_teardown(app, self.settings.address, self._media_gone)
 

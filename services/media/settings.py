@@ -13,6 +13,7 @@ class MediaSettings(Settings, frozen=True, kw_only=True):
     It asks nobody who he is, so only Call Managers may reach it; empty means ``address``.
     ``media_address`` is where phones send RTP. ``capacity`` is simultaneous calls.
     ``announce_port``: SIP, for the announcements it plays to callers before a final answer.
+    ``keys_port`` (UDP, on ``address``): where rtpengine tells the agent of keys.
 
     In a cluster: ``managers`` as `parse_peers` reads them and ``probe_port`` (UDP) for failure
     detection. ``media_addresses``: every floating address, those kept for servers to come among
@@ -28,6 +29,7 @@ class MediaSettings(Settings, frozen=True, kw_only=True):
     control_address: str = ""
     control_port: int = 2223
     announce_port: int = 5090
+    keys_port: int = 2225
     admin_port: int = 7081
     recordings_dir: Path
     capacity: int = 2500

@@ -10,6 +10,7 @@ import trio
 from services.core.configuration import Switch, decode, prefix
 from services.core.ng import open_ng
 from tests.integration.media.media_server import CLUSTER, MediaServer, media_server
+from tests.integration.media.phone import Call, phone
 from tests.support.hanging import hung
 
 
@@ -144,3 +145,40 @@ async def _says(server: MediaServer, *, path: str = "", **meta: str) -> str:
     )
     assert done.returncode == 1
     return done.stderr.decode()
+
+
+async def test_keys_are_known_for_a_while_to_who_asks() -> None:
+    async with media_server() as (server, registry):
+        server.start("rtpengine")
+        server.start("agent")
+        await server.until_up(registry)
+        s, here = server.settings, f"{server.network}.11"
+        async with (
+            open_ng(*s.control) as ng,
+            phone(here) as caller,
+            phone(f"{server.network}.12") as callee,
+            server.client() as client,
+        ):
+            call = Call(ng, "a~b@phone")
+            await call.connect(caller, callee)
+            await caller.talk(440, 0.2)
+            for key in (4, 2, 11):
+                for packet in range(1, 6):
+                    released = 0x80 if packet > 3 else 0
+                    event = bytes([key, released | 10, *(160 * packet).to_bytes(2, "big")])
+                    await caller.send(event, payload_type=101, marker=packet == 1, advance=False)
+                    await trio.sleep(0.01)
+                caller.timestamp += 1600
+            asked = ["a~b@phone", "another"]
+            told: dict[str, list[tuple[str, float]]] = {}
+            with trio.fail_after(10):
+                while len(told.get(call.id, [])) < 3:
+                    told = (await client.post("/v1/digits", json=asked)).json()
+                    await trio.sleep(0.05)
+            assert list(told) == [call.id]
+            assert "".join(key for key, _ in told[call.id]) == "42#"
+            assert all(0 <= age < 10 for _, age in told[call.id])
+            stranger = httpx.AsyncClient(base_url=client.base_url, trust_env=False)
+            async with stranger:
+                assert (await stranger.post("/v1/digits", json=asked)).status_code == 401
+        assert "42#" not in server.log("agent")

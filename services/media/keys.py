@@ -1,0 +1,69 @@
+"""The keys pressed in each call, for a short while: pure.
+
+An application server that goes on with the calls of one that died asks for those that nobody heard.
+rtpengine 10.5 tells of each key of RFC 4733 that it passes on, when the key is released
+(``dtmf-log-dest``): JSON with ``callid`` and ``event``, the key's number in RFC 4733 section 3.2.
+Keys are secrets, PINs among them: they are kept in memory, and told to nobody's log.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+
+import msgspec
+
+KEYS = "0123456789*#ABCD"
+LAST = 64
+"""Keys that are kept of a call."""
+CALLS = 20_000
+"""Calls of which keys are kept, those with the newest ones."""
+KEPT = 120.0
+"""Seconds after which they have no use any more."""
+
+Pressed = list[tuple[str, float]]
+"""Keys and their age in seconds, the oldest first."""
+
+
+class _Told(msgspec.Struct):
+    callid: str
+    event: int
+    type: str = ""
+
+
+_decoder = msgspec.json.Decoder(_Told)
+
+
+class Keys:
+    """Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._calls: OrderedDict[str, deque[tuple[str, float]]] = OrderedDict()
+
+    def told(self, datagram: bytes, now: float) -> None:
+        """Take a datagram of rtpengine's; what is no key is passed over."""
+        try:
+            found = _decoder.decode(datagram)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        if found.type != "DTMF" or not 0 <= found.event < len(KEYS):
+            return
+        self._calls.setdefault(found.callid, deque(maxlen=LAST)).append((KEYS[found.event], now))
+        self._calls.move_to_end(found.callid)
+        self._forget(now)
+
+    def of(self, calls: Iterable[str], now: float) -> dict[str, Pressed]:
+        """What was pressed in these calls; one without any is left out."""
+        self._forget(now)
+        return {
+            call: [(key, round(now - at, 3)) for key, at in self._calls[call]]
+            for call in calls
+            if call in self._calls
+        }
+
+    def _forget(self, now: float) -> None:
+        while self._calls:
+            pressed = next(iter(self._calls.values()))
+            if len(self._calls) <= CALLS and pressed[-1][1] > now - KEPT:
+                return
+            self._calls.popitem(last=False)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.media import keys
+from services.media.keys import CALLS, KEPT, LAST, Keys
+
+
+def told(call: str, event: object, kind: str = "DTMF") -> bytes:
+    said = {"callid": call, "source_tag": "", "tags": ["f"], "type": kind, "event": event}
+    return json.dumps(said | {"duration": 120, "volume": 10}).encode()
+
+
+def test_keys_are_told_in_order_with_their_age() -> None:
+    found = Keys()
+    for at, (call, event) in enumerate((("a", 5), ("b", 1), ("a", 11), ("a", 10))):
+        found.told(told(call, event), 100.0 + at)
+    assert found.of(["a", "none"], 105.0) == {"a": [("5", 5.0), ("#", 3.0), ("*", 2.0)]}
+
+
+def test_what_is_old_or_too_much_is_forgotten() -> None:
+    found = Keys()
+    for at in range(LAST + 5):
+        found.told(told("a", at % 10), float(at))
+    ((first, _), *more) = found.of(["a"], 70.0)["a"]
+    assert (first, len(more)) == ("5", LAST - 1)
+    assert not found.of(["a"], LAST + 5 + KEPT)
+    for number in range(CALLS + 1):
+        found.told(told(f"c{number}", 1), 1000.0)
+    assert list(found.of(["c0", "c1"], 1000.0)) == ["c1"]
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.builds(told, st.text(), st.one_of(st.none(), st.integers(), st.text(), st.floats())),
+        st.builds(told, st.text(), st.integers(0, 15), st.text()),
+    )
+)
+def test_no_datagram_breaks_it(datagram: bytes) -> None:
+    found = Keys()
+    found.told(datagram, 1.0)
+    for pressed in found.of(["", "a"], 1.0).values():
+        assert all(key in keys.KEYS for key, _ in pressed)
