@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import selectors
 import socket
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +22,7 @@ import trio
 from pbxctl.probe import audio
 from services.core.audio.g711 import ALAW
 from services.core.configuration import SwitchState, prefix
-from services.core.menus import Menu, Sound
+from services.core.menus import HangUp, Menu, Sound
 from services.media import rtp
 from services.media.recording.stereo import Stereo
 from services.media.recording.timeline import Timeline
@@ -29,10 +31,12 @@ from tests.cluster.chaos.cluster import Cluster
 from tests.cluster.lab import Host, Lab, lab
 from tests.cluster.managers import pid_of
 from tests.cluster.signalling_documents import CLUSTER
-from tests.integration.calls.party import Call, Party
+from tests.integration.calls.party import Call, Message, Party, sdp
 
 RATE = 8000
 FRAME = 0.02
+WITH_KEYS = "8 0 101"
+"""Formats of a session description: G.711 and telephone events."""
 PCMA = 8
 REDIS = 6380
 SERVERS = ("a1", "a2")
@@ -43,13 +47,18 @@ SECONDS = 12.0
 
 
 class Menus(Cluster):
-    """`Cluster` with IVR servers ``a1`` and ``a2``; users reach menu ``main`` as 800."""
+    """`Cluster` with IVR servers ``a1`` and ``a2``; users reach menu ``main`` as 800.
+
+    Key 1 there hangs up.
+    """
 
     def __init__(self, network: Lab) -> None:
         super().__init__(network)
         self.servers = [network[name] for name in SERVERS]
         self.menus = {
-            MAIN: Menu(name="main", prompt={"en": self._voice(PROMPT)}, keys={"1": ()}, after=60)
+            MAIN: Menu(
+                name="main", prompt={"en": self._voice(PROMPT)}, keys={"1": (HangUp(),)}, after=60
+            )
         }
 
     def _voice(self, voice: int) -> Sound:
@@ -115,10 +124,14 @@ class Menus(Cluster):
 
     def call(self, phone: Party) -> Call:
         """A call to menu ``main``, answered."""
-        call = phone.call(MAIN)
-        call.expect(200)
+        return self.call_with_answer(phone)[0]
+
+    def call_with_answer(self, phone: Party) -> tuple[Call, Message]:
+        """The same, and its 200."""
+        call = phone.call(MAIN, sdp(phone.address, formats=WITH_KEYS))
+        answer = call.expect(200)
         call.ack()
-        return call
+        return call, answer
 
 
 class Listening:
@@ -147,6 +160,17 @@ class Listening:
             while not self._ends.is_set():
                 if selector.select(0.1):
                     self._heard.append((time.monotonic(), self._socket.recv(2048)))
+
+    def press(self, key: int, call: Call, answer: Message) -> None:
+        """Press a key as RFC 4733 has it; ``answer`` is the 200 that the call got."""
+        media = re.search(r"c=IN IP4 (\S+)", answer.body)
+        assert media is not None
+        source, at = zlib.crc32(call.call_id.encode()), 8000
+        for number in range(6):
+            released = 0x80 if number > 2 else 0
+            event = bytes([key, released | 10, *(160 * min(number + 1, 4)).to_bytes(2, "big")])
+            packet = rtp.build(rtp.Packet(101, number, at, source, event, number == 0))
+            self._socket.sendto(packet, (media[1], answer.port))
 
     def gap(self, since: float) -> float:
         """The longest time without a packet from a time of `time.monotonic` until now, seconds."""

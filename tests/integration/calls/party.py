@@ -20,7 +20,13 @@ SDP = (
 )
 PATIENCE = 15.0
 """Seconds for a message to come, on a machine that does much else."""
-_MAPS = {"0": "PCMU/8000", "8": "PCMA/8000", "9": "G722/8000", "96": "opus/48000/2"}
+_MAPS = {
+    "0": "PCMU/8000",
+    "8": "PCMA/8000",
+    "9": "G722/8000",
+    "96": "opus/48000/2",
+    "101": "telephone-event/8000",
+}
 
 
 def sdp(
