@@ -80,6 +80,8 @@ def request(method: str) -> None:
     hop = _flow(target, side)
     if hop is None and method not in ("ACK", "PRACK") and flows.wait("ksr_dialog_again"):
         return
+    # Before the dialog hears of a BYE, and forgets whose call this is a part of.
+    heir = heirs.hop(target) if target is not None else ""
     if KSR.maxfwd.process_maxfwd(70) < 0:
         if method != "ACK":
             KSR.sl.send_reply(483, "Too Many Hops")
@@ -90,7 +92,7 @@ def request(method: str) -> None:
         return
     # A strict router's Request-URI is ours, and the target its last Route.
     target = target or targets.read_target(key, call_id, KSR.pv.gete("$ru"))
-    if not _aim(target, hop or ""):
+    if not _aim(target, hop or heir):
         if method != "ACK":
             KSR.sl.send_reply(403, "Target Is Not of This Dialog")
         return
@@ -128,7 +130,7 @@ def _aim(target: Target | None, flow: str) -> bool:
         # Some carriers' equipment drops parameters that it does not know. A carrier has proved by
         # its address who it is, and gains nothing by calling others through us.
         return tables.trunk_of(KSR.pv.gete("$si")) is not None
-    hop = flow or heirs.hop(target) or targets.next_hop(target, KSR.pv.gete("$du"))
+    hop = flow or targets.next_hop(target, KSR.pv.gete("$du"))
     KSR.seturi(target.uri)
     if hop:
         KSR.setdsturi(hop)

@@ -57,6 +57,12 @@ def failure() -> None:
     KSR.tm.t_relay()
 
 
+def _call() -> str:
+    """By which Call-ID the heir is found: a call made for a caller goes where the caller's goes."""
+    record = events.load()
+    return (record.within if record is not None else "") or KSR.pv.gete("$ci")
+
+
 def adopted() -> None:
     """An INVITE comes from a server that has taken the call over: the call is counted there now."""
     server = tables.app_at(f"{uri_host(KSR.pv.gete('$si'))}:{KSR.pv.get('$sp')}")
@@ -72,5 +78,5 @@ def adopted() -> None:
 
 
 def _to(server: AppServer) -> str:
-    found = heir(server, KSR.pv.gete("$ci"), tables.apps.values())
+    found = heir(server, _call(), tables.apps.values()) if not server.there else server
     return f"sip:{found.sip};transport=udp"

@@ -8,6 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from services.call_manager.tables import AppServer
+from services.core import passport
+from services.core.passport import Passport
+from services.core.succession import shares
 from tests.integration.calls.lab import Lab
 from tests.integration.calls.party import Party, connect, sdp
 
@@ -93,4 +96,32 @@ def test_who_goes_on_is_reached_and_counted(lab: Lab, party: Make) -> None:
     out.say("BYE")
     second.reply(second.expect("BYE"), 200)
     alice.expect_reply("BYE", 200)
+    lab.idle()
+
+
+def test_a_call_made_for_a_caller_goes_where_the_callers_own_goes(lab: Lab, party: Make) -> None:
+    alice = party("2001")
+    first, *others = (party(f"app{number}", register=False) for number in (1, 2, 3))
+    heirs = {"app2": others[0], "app3": others[1]}
+    there = [server(phone, name) for name, phone in heirs.items()]
+    servers(lab, server(first, "app1"), *there)
+    call_id = f"{time.time_ns()}@{first.address}"
+    within = next(
+        f"{number}@caller"
+        for number in range(100)
+        if shares.successor(f"{number}@caller", heirs) != shares.successor(call_id, heirs)
+    )
+    ticket = Passport(tenant="sales", kind="extension", target="2001", within=within)
+    value = passport.seal(
+        lab.manager.settings.cluster_key(), "onward", call_id, ticket, time.time()
+    )
+    into, out = connect(
+        first, alice, call_id=call_id, extra=f"{passport.HEADER}: {value}\r\n", plain="1"
+    )
+    servers(lab, server(first, "app1", there=False), *there)
+    out.say("BYE")
+    heir = heirs[str(shares.successor(within, heirs))]
+    heir.reply(heir.expect("BYE"), 200)
+    alice.expect_reply("BYE", 200)
+    assert into.call_id == call_id
     lab.idle()
