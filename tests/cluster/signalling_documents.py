@@ -46,7 +46,7 @@ def users() -> list[User]:
 def documents(udp: str, tcp: str, menus: Mapping[str, Menu]) -> dict[str, bytes]:
     """By key, the manifest last; ``udp`` and ``tcp`` are the carriers' addresses.
 
-    ``menus`` are by the extension by which users reach them.
+    ``menus`` are by the extension by which users reach them, others by +4930100 and that.
     """
     members = tuple(RingMember(extension=name, priority=1) for name in USERS[1:3])
     tenant = Tenant(
@@ -67,6 +67,9 @@ def documents(udp: str, tcp: str, menus: Mapping[str, Menu]) -> dict[str, bytes]
     )
     numbers = {
         f"+4930100{n}": Destination(kind="extension", target=str(2000 + n)) for n in range(1, 4)
+    } | {
+        f"+4930100{extension}": Destination(kind="menu", target=menu.name)
+        for extension, menu in menus.items()
     }
     found = {
         "cluster": encode(Cluster(name=CLUSTER)),

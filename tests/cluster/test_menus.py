@@ -7,7 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.menus import SECONDS, SERVERS, WITH_KEYS, Listening, Menus, menus
+from pbxctl.probe import audio
+from tests.cluster.menus import (
+    MAIN,
+    PROMPT,
+    RATE,
+    SECONDS,
+    SERVERS,
+    WITH_KEYS,
+    Listening,
+    Menus,
+    menus,
+)
 from tests.cluster.test_ivr_failover import goes_on
 from tests.integration.calls.party import sdp
 
@@ -96,6 +107,40 @@ def test_a_caller_who_hangs_up_while_nobody_has_the_call(ivr: Menus) -> None:
     assert final.code in (200, 481)
     ivr.one_record(out.call_id, ended_by="caller")
     ivr.idle()
+
+
+def test_a_caller_from_outside_hears_the_menu(ivr: Menus) -> None:
+    carrier = ivr.carrier()
+    with Listening(ivr.outside, carrier) as ears:
+        uri = f"sip:+4930100{MAIN}@{ivr.vip}"
+        out = carrier.call(uri, sdp(carrier.address), plain="1")
+        out.expect(200)
+        out.ack()
+        time.sleep(3.0)
+        out.hang_up()
+    hears_the_prompt(ears)
+    record = ivr.one_record(out.call_id, code=200, ended_by="caller")
+    assert (record["direction"], record["trunk"], record["way"]) == ("inbound", "udp", ["main"])
+    ivr.idle()
+
+
+def test_a_caller_without_an_offer_hears_the_menu(ivr: Menus) -> None:
+    alice = ivr.phone("2001")
+    with Listening(ivr.outside, alice) as ears:
+        out = alice.call(MAIN, "")
+        assert "m=audio" in out.expect(200).body
+        out.ack(sdp(alice.address, formats="8"))
+        time.sleep(3.0)
+        out.hang_up()
+    hears_the_prompt(ears)
+    ivr.one_record(out.call_id, code=200, ended_by="caller")
+    ivr.idle()
+
+
+def hears_the_prompt(ears: Listening) -> None:
+    found = audio.judge(ears.sound(), RATE, PROMPT)
+    assert found.duration > 2.0
+    assert found.likeness > 0.7
 
 
 def test_a_server_that_is_disabled_keeps_its_calls_and_gets_no_more(ivr: Menus) -> None:
