@@ -2,18 +2,19 @@
 
 An application server that goes on with the calls of one that died asks for those that nobody heard.
 rtpengine 10.5 tells of each key of RFC 4733 that it passes on, when the key is released
-(``dtmf-log-dest``): JSON with ``callid`` and ``event``, the key's number in RFC 4733 section 3.2.
+(``dtmf-log-dest``): ``callid`` and ``event``, the key's number in RFC 4733 section 3.2, in what
+looks like JSON; but nothing in it is escaped (daemon/dtmf.c: dtmf_json_print).
 Keys are secrets, PINs among them: they are kept in memory, and told to nobody's log.
 """
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-import msgspec
+from services.core.audio.keys import KEYS
 
-KEYS = "0123456789*#ABCD"
 LAST = 64
 """Keys that are kept of a call."""
 CALLS = 20_000
@@ -25,13 +26,14 @@ Pressed = list[tuple[str, float]]
 """Keys and their age in seconds, the oldest first."""
 
 
-class _Told(msgspec.Struct):
-    callid: str
-    event: int
-    type: str = ""
-
-
-_decoder = msgspec.json.Decoder(_Told)
+# The whole of it: Call-ID and tags are the phones' choice, and one with a quotation mark in it,
+# which RFC 3261 section 25.1 allows in a Call-ID, could say a second callid, another call's. It is
+# no match here.
+_TOLD = re.compile(
+    r'\{"callid":"(?P<call>[^"\\]+)","source_tag":"[^"\\]*","tags":\[[^\]\\]*\],"type":"DTMF",'
+    r'"timestamp":[0-9]+,"source_ip":"[0-9a-fA-F:.]*","event":(?P<event>[0-9]{1,3}),'
+    r'"duration":[0-9]+,"volume":[0-9]+\}'
+)
 
 
 class Keys:
@@ -43,13 +45,14 @@ class Keys:
     def told(self, datagram: bytes, now: float) -> None:
         """Take a datagram of rtpengine's; what is no key is passed over."""
         try:
-            found = _decoder.decode(datagram)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            found = _TOLD.fullmatch(datagram.decode())
+        except UnicodeDecodeError:
             return
-        if found.type != "DTMF" or not 0 <= found.event < len(KEYS):
+        if found is None or int(found["event"]) >= len(KEYS):
             return
-        self._calls.setdefault(found.callid, deque(maxlen=LAST)).append((KEYS[found.event], now))
-        self._calls.move_to_end(found.callid)
+        call, key = found["call"], KEYS[int(found["event"])]
+        self._calls.setdefault(call, deque(maxlen=LAST)).append((key, now))
+        self._calls.move_to_end(call)
         self._forget(now)
 
     def of(self, calls: Iterable[str], now: float) -> dict[str, Pressed]:

@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 import trio
 
 from services.core.configuration import Switch, decode, prefix
 from services.core.ng import open_ng
 from tests.integration.media.media_server import CLUSTER, MediaServer, media_server
 from tests.integration.media.phone import Call, phone
+from tests.integration.media.test_calls import SRTP
 from tests.support.hanging import hung
 
 
@@ -147,7 +149,8 @@ async def _says(server: MediaServer, *, path: str = "", **meta: str) -> str:
     return done.stderr.decode()
 
 
-async def test_keys_are_known_for_a_while_to_who_asks() -> None:
+@pytest.mark.parametrize("secure", [False, True], ids=["rtp", "srtp"])
+async def test_keys_are_known_for_a_while_to_who_asks(secure: bool) -> None:
     async with media_server() as (server, registry):
         server.start("rtpengine")
         server.start("agent")
@@ -155,13 +158,18 @@ async def test_keys_are_known_for_a_while_to_who_asks() -> None:
         s, here = server.settings, f"{server.network}.11"
         async with (
             open_ng(*s.control) as ng,
-            phone(here) as caller,
-            phone(f"{server.network}.12") as callee,
+            phone(here, secure=secure) as caller,
+            phone(f"{server.network}.12", secure=secure) as callee,
             server.client() as client,
         ):
             call = Call(ng, "a~b@phone")
-            await call.connect(caller, callee)
-            await caller.talk(440, 0.2)
+            forger = Call(ng, f'x","callid":"{call.id}')
+            for one in (forger, call):
+                await one.connect(caller, callee, **(SRTP if secure else {}))
+                await caller.talk(440, 0.2)
+                if one is forger:
+                    await caller.send(bytes([9, 0x8A, 3, 32]), payload_type=101, advance=False)
+                    caller.timestamp += 1600
             for key in (4, 2, 11):
                 for packet in range(1, 6):
                     released = 0x80 if packet > 3 else 0

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import json
-
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,9 +8,13 @@ from services.media import keys
 from services.media.keys import CALLS, KEPT, LAST, Keys
 
 
-def told(call: str, event: object, kind: str = "DTMF") -> bytes:
-    said = {"callid": call, "source_tag": "", "tags": ["f"], "type": kind, "event": event}
-    return json.dumps(said | {"duration": 120, "volume": 10}).encode()
+def told(call: str, event: object, kind: str = "DTMF", tag: str = "f", tags: str = '"f"') -> bytes:
+    """As rtpengine 10.5.3 prints it: nothing is escaped."""
+    return (
+        f'{{"callid":"{call}","source_tag":"{tag}","tags":[{tags}],"type":"{kind}",'
+        f'"timestamp":1795686894,"source_ip":"10.20.0.5","event":{event},'
+        '"duration":120,"volume":10}'
+    ).encode(errors="surrogatepass")
 
 
 def test_keys_are_told_in_order_with_their_age() -> None:
@@ -45,3 +48,31 @@ def test_no_datagram_breaks_it(datagram: bytes) -> None:
     found.told(datagram, 1.0)
     for pressed in found.of(["", "a"], 1.0).values():
         assert all(key in keys.KEYS for key, _ in pressed)
+
+
+@pytest.mark.parametrize("tags", ["", '"t1"', '"t1","t2","t3"'])
+def test_all_keys_whatever_the_number_of_parties(tags: str) -> None:
+    found = Keys()
+    for event in range(18):
+        found.told(told("a", event, tags=tags), 1.0)
+    assert "".join(key for key, _ in found.of(["a"], 1.0)["a"]) == "0123456789*#ABCD"
+
+
+@given(st.text(), st.text())
+def test_no_call_speaks_for_another(other: str, tag: str) -> None:
+    whole = told("victim", 9).decode()
+    for call in ('x","callid":"victim', f'victim","{other}', whole, whole + other):
+        for name in (tag, f'{tag}","callid":"victim', whole[1:]):
+            found = Keys()
+            found.told(told(call, 1, tag=name, tags=f'"{other}","{name}"'), 1.0)
+            assert not found.of(["victim"], 1.0)
+
+
+@given(st.text(), st.text())
+def test_no_tag_says_another_key_or_call(tag: str, other: str) -> None:
+    found = Keys()
+    whole = told("victim", 9).decode()
+    for name in (tag, f'{tag}","callid":"victim', f'f","event":9,"x":"{other}', whole[1:]):
+        found.told(told("mine", 1, tag=name, tags=f'"{other}","{name}"'), 1.0)
+    assert not found.of(["victim"], 1.0)
+    assert {key for key, _ in found.of(["mine"], 1.0).get("mine", [])} <= {"1"}
