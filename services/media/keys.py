@@ -53,18 +53,19 @@ class Keys:
         call, key = found["call"], KEYS[int(found["event"])]
         self._calls.setdefault(call, deque(maxlen=LAST)).append((key, now))
         self._calls.move_to_end(call)
-        self._forget(now)
+        self.forget(now)
 
     def of(self, calls: Iterable[str], now: float) -> dict[str, Pressed]:
         """What was pressed in these calls; one without any is left out."""
-        self._forget(now)
+        self.forget(now)
         return {
             call: [(key, round(now - at, 3)) for key, at in self._calls[call]]
             for call in calls
             if call in self._calls
         }
 
-    def _forget(self, now: float) -> None:
+    def forget(self, now: float) -> None:
+        """Let go of what is too old or too much."""
         while self._calls:
             pressed = next(iter(self._calls.values()))
             if len(self._calls) <= CALLS and pressed[-1][1] > now - KEPT:

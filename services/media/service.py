@@ -23,9 +23,9 @@ from services.media import status
 from services.media.admin import Metrics, keys_router, metrics, sources, with_teardown
 from services.media.announcement.service import Announcements
 from services.media.health import PROBE, Echo, EchoError, open_echo
-from services.media.keys import Keys
+from services.media.keys import KEPT, Keys
 from services.media.recording.service import Recordings
-from services.media.rtpengine import CHECK
+from services.media.rtpengine import CHECK, host_port
 from services.media.settings import MediaSettings
 from services.media.status import State
 from services.media.takeover import Heartbeat, Takeover
@@ -167,12 +167,19 @@ class Agent:
         here = sources(address)
         family = trio.socket.AF_INET6 if ":" in address else trio.socket.AF_INET
         with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as own:
-            await own.bind((address, self.settings.keys_port))
+            try:
+                await own.bind((address, self.settings.keys_port))
+            except OSError as error:
+                # Whoever has the port would be told the keys.
+                at = host_port(address, self.settings.keys_port)
+                raise OSError(error.errno, f"keys_port {at}: {error.strerror}") from None
             task_status.started()
             while True:
-                datagram, source = await own.recvfrom(LONGEST_TOLD)
-                if source[0] in here:
-                    self._keys.told(datagram, trio.current_time())
+                with trio.move_on_after(KEPT):
+                    datagram, source = await own.recvfrom(LONGEST_TOLD)
+                    if source[0] in here:
+                        self._keys.told(datagram, trio.current_time())
+                self._keys.forget(trio.current_time())
 
     def _well(self) -> bool:
         """Whether rtpengine does its job, as the Call Managers' probes are told."""
