@@ -34,7 +34,7 @@ check: venv ## the quick one: lint, types, unit tests
 
 .PHONY: unit
 unit: venv
-	$(BIN)/pytest -q -n 2 tests/unit
+	tools/run-tests -q -n 2 tests/unit
 
 .PHONY: lint
 lint: venv

@@ -31,14 +31,18 @@ def test_the_whole_family_dies(tmp_path: Path, process: subprocess.Popen[bytes])
 
 def test_a_program_dies_by_its_path(tmp_path: Path) -> None:
     script = tmp_path / "start.py"
-    script.write_text("input()")
     other = tmp_path / "other.py"
-    other.write_text("input()")
+    for path in (script, other):
+        path.write_text("print(flush=True)\ninput()")
     one, two = (
-        subprocess.Popen([sys.executable, str(path)], stdin=subprocess.PIPE)
+        subprocess.Popen([sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for path in (script, other)
     )
     try:
+        # For a moment after execve(2) a process has no command line.
+        for each in (one, two):
+            assert each.stdout
+            each.stdout.readline()
         assert postmaster.kill_program(script)
         assert one.wait(30) == -9
         assert two.poll() is None
