@@ -87,9 +87,8 @@ def arguments(settings: MediaSettings, *, recording: bool = True) -> list[str]:
         # Format 1 sends the Call-ID once a call; 2 sends it once for each pair of tags.
         f"--b2b-url=http://{agent}/rtpengine",
         "--xmlrpc-format=1",
-        f"--dtmf-log-dest={host_port(settings.address, settings.keys_port)}",
         *(recording_arguments(settings.recordings_dir) if recording else ()),
-        *(mirror_arguments(settings) if settings.floats else ()),
+        *(mirror_arguments(settings) if settings.floats else keys_arguments(settings)),
         # Behind NAT the SDP's address is wrong; what matches the SDP is still believed first.
         "--endpoint-learning=heuristic",
         "--dtls-mtu=1200",
@@ -128,6 +127,16 @@ def mirror_arguments(settings: MediaSettings) -> tuple[str, ...]:
         "--redis-cmd-timeout=300",
         f"--redis-num-threads={RESTORING}",
     )
+
+
+def keys_arguments(settings: MediaSettings) -> tuple[str, ...]:
+    """What has rtpengine tell the agent of keys.
+
+    To read them it decrypts SRTP that it would pass on as it is, and then a session that another
+    server takes over is mute for good once its sequence numbers have wrapped: that one does not
+    know how often they have (RFC 3711 section 3.3.1). So not where sessions are taken over.
+    """
+    return (f"--dtmf-log-dest={host_port(settings.address, settings.keys_port)}",)
 
 
 def recording_arguments(directory: Path) -> tuple[str, ...]:
