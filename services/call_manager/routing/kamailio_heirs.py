@@ -16,9 +16,10 @@ from services.call_manager.routing.uri import host as uri_host
 from services.call_manager.routing.worker import tables
 from services.call_manager.tables import AppServer
 
-SILENCE = 700
-"""Milliseconds until a server has said that it has an INVITE (100 Trying). Other methods have no
-such reply, and what they ask for may take its time: they wait for Kamailio's fr_timer."""
+SILENCE = 1500
+"""Milliseconds until a server has said that it has an INVITE (100 Trying), which takes it 200 at
+most. Other methods have no such reply, and what they ask for may take its time: they wait for
+Kamailio's fr_timer."""
 
 
 def server_at(source: Source) -> AppServer | None:

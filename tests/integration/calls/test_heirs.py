@@ -15,6 +15,9 @@ from tests.integration.calls.lab import Lab
 from tests.integration.calls.party import Party, connect, sdp
 
 Make = Callable[..., Party]
+SEEN = 0.15
+"""Seconds after which replies, too, are judged by what was written: a worker reads the tables anew
+for each request, and for replies and timers if it has not for 0.1 s."""
 
 
 def server(party: Party, name: str, *, there: bool = True) -> AppServer:
@@ -24,6 +27,7 @@ def server(party: Party, name: str, *, there: bool = True) -> AppServer:
 
 def servers(lab: Lab, *found: AppServer) -> None:
     lab.manager.tables.write_apps(found)
+    time.sleep(SEEN)
 
 
 @pytest.mark.parametrize("method", ["BYE", "INVITE", "INFO"])
