@@ -12,7 +12,7 @@ import msgspec
 from services.ivr import call as it
 from services.ivr import numbers
 from services.ivr.call import Book, Command, Event, Line, State, Studio
-from services.ivr.talk import CHANGING, MAX_STEPS, MOST_PIN, TRIES, Talking
+from services.ivr.talk import CHANGING, MOST_PIN, TRIES, Talking
 
 Step = tuple[Studio | None, list[Command]]
 
@@ -34,18 +34,7 @@ def begin(state: State, book: Book, now: float) -> Step:
 
 def take(studio: Studio, event: Event, state: State, book: Book, now: float) -> Step:
     """What happens. It sets ``state.deadline`` and takes serials from ``state``."""
-    visit = _Visit(studio, state, book, now)
-    state.steps += 1
-    if state.steps > MAX_STEPS:
-        return None, []
-    if isinstance(event, it.Digit):
-        state.quiet = 0
-        visit.digit(event.key)
-    elif isinstance(event, it.Time):
-        visit.late()
-    elif not isinstance(event, it.Ended) and event.serial == studio.serial:
-        visit.answered(event)
-    return visit.step
+    return _Visit(studio, state, book, now).take(event)
 
 
 def resume(studio: Studio, state: State, book: Book, now: float) -> tuple[Studio, list[Command]]:

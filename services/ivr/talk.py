@@ -6,6 +6,7 @@ where it is ``over`` the call goes on elsewhere.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from services.core.menus import Sound
 from services.ivr import call as it
 from services.ivr import numbers
-from services.ivr.call import Command, Line, Lines, State, Talk
+from services.ivr.call import Command, Event, Line, Lines, State, Talk
 from services.ivr.phrases import phrase
 
 PLAYING = 900.0
@@ -35,7 +36,7 @@ MAX_STEPS = 4000
 T = TypeVar("T", bound=Talk)
 
 
-class Talking(Generic[T]):
+class Talking(ABC, Generic[T]):
     """One event of a call."""
 
     def __init__(self, talk: T, state: State, now: float) -> None:
@@ -49,6 +50,32 @@ class Talking(Generic[T]):
     def step(self) -> tuple[T | None, list[Command]]:
         """Where the call is now, and what is to be done."""
         return (None if self.over else self.talk), self.out
+
+    def take(self, event: Event) -> tuple[T | None, list[Command]]:
+        """What happens; answers to what was asked for before the last question are late."""
+        self.state.steps += 1
+        if self.state.steps > MAX_STEPS:
+            return None, []
+        if isinstance(event, it.Digit):
+            self.state.quiet = 0
+            self.digit(event.key)
+        elif isinstance(event, it.Time):
+            self.late()
+        elif not isinstance(event, it.Ended) and event.serial == self.talk.serial:
+            self.answered(event)
+        return self.step
+
+    @abstractmethod
+    def digit(self, key: str) -> None:
+        """A key was pressed."""
+
+    @abstractmethod
+    def late(self) -> None:
+        """It is ``state.deadline``."""
+
+    @abstractmethod
+    def answered(self, event: Event) -> None:
+        """What was asked for last has come."""
 
     def go(self, at: str, lines: Lines, **changes: object) -> None:
         """Say something; what comes then is `played`'s, or a key's."""

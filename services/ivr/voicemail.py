@@ -17,7 +17,7 @@ from services.core.menus import Sound, Transfer
 from services.ivr import call as it
 from services.ivr import numbers
 from services.ivr.call import Box, Command, Event, Head, Line, State
-from services.ivr.talk import CHANGING, MAX_STEPS, MOST_PIN, TRIES, Talking
+from services.ivr.talk import CHANGING, MOST_PIN, TRIES, Talking
 
 Step = tuple[Box | None, list[Command]]
 
@@ -33,18 +33,7 @@ def begin(owner: str, state: State, now: float) -> Step:
 
 def take(box: Box, event: Event, state: State, now: float) -> Step:
     """What happens in the box. It sets ``state.deadline`` and takes serials from ``state``."""
-    visit = _Visit(box, state, now)
-    state.steps += 1
-    if state.steps > MAX_STEPS:
-        return None, []
-    if isinstance(event, it.Digit):
-        state.quiet = 0
-        visit.digit(event.key)
-    elif isinstance(event, it.Time):
-        visit.late()
-    elif not isinstance(event, it.Ended) and event.serial == box.serial:
-        visit.answered(event)
-    return visit.step
+    return _Visit(box, state, now).take(event)
 
 
 def left(box: Box) -> list[Command]:
