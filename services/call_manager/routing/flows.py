@@ -27,7 +27,8 @@ class Flow(msgspec.Struct, frozen=True):
 
     ``registered`` is when it was last refreshed, Unix time in whole seconds; ``instance`` the user
     agent's own name (RFC 5626 section 4.1), "" where it has none; ``connection`` Kamailio's number
-    of the connection, greater for a later one, 0 for another Call Manager's.
+    of the connection, greater for a later one, 0 for another Call Manager's; ``unique`` the
+    registrar's id of the binding.
     """
 
     contact: str
@@ -36,6 +37,7 @@ class Flow(msgspec.Struct, frozen=True):
     registered: int = 0
     instance: str = ""
     connection: int = 0
+    unique: str = ""
 
 
 def current(flows: Sequence[Flow], away: float) -> list[Flow]:

@@ -16,6 +16,16 @@ PATIENCE = 8
 
 def of_user(aor: str) -> list[Flow]:
     """The bindings of an address of record that came over a connection."""
+    return flows.current(_bindings(aor), cluster.away())
+
+
+def lost(aor: str) -> list[str]:
+    """The unique ids of those whose connection is not here any more, oldest first."""
+    gone = [flow for flow in _bindings(aor) if not flow.alive]
+    return [flow.unique for flow in sorted(gone, key=lambda flow: flow.registered)]
+
+
+def _bindings(aor: str) -> list[Flow]:
     if KSR.registrar.reg_fetch_contacts("location", aor, "flow") < 0:
         return []
     found: list[Flow] = []
@@ -33,10 +43,11 @@ def of_user(aor: str) -> list[Flow]:
                 int(KSR.pv.get(f"$(ulc(flow=>modified)[{index}])") or 0),
                 KSR.pv.gete(f"$(ulc(flow=>instance)[{index}])"),
                 max(0, connection),
+                KSR.pv.gete(f"$(ulc(flow=>ruid)[{index}])"),
             )
         )
     KSR.registrar.reg_free_contacts("flow")
-    return flows.current(found, cluster.away())
+    return found
 
 
 def to(target: Target, user: str) -> str | None:

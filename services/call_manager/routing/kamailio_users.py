@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import KSR
 
 from services.call_manager.routing import digest, guard
+from services.call_manager.routing import kamailio_flows as flows
 from services.call_manager.routing import registration as registrar
 from services.call_manager.routing.guard import Refusal
 from services.call_manager.routing.kamailio_request import (
@@ -35,6 +36,8 @@ FOREIGN = Refusal(403, "Domain Is Not Served Here")
 DISABLED = Refusal(403, "Account Is Disabled")
 NOT_YOU = Refusal(403, "From Is Not the Authenticated User")
 TOO_MANY = Refusal(403, "Too Many Contacts")
+TOO_MANY_SAVED = -2
+"""What the registrar's ``save`` returns then."""
 ANONYMOUS = "anonymous.invalid"
 EXTENSIONS = frozenset(("path", "outbound", "gruu"))
 """What a REGISTER may Require of us (RFC 3327, 5626, 5627)."""
@@ -219,9 +222,17 @@ def _save(aor: str, plan: registrar.Plan) -> None:
         KSR.setbflag(PING_FLAG)
     KSR.pvx.xavp_child_seti("reg", "max_contacts", policy.security.max_contacts)
     saved = KSR.registrar.save_uri(LOCATION, PREPARE_REPLY, aor)
+    if saved == TOO_MANY_SAVED:
+        # A phone that connects anew leaves a binding behind, for up to an hour where the Call
+        # Manager that had the connection is gone. Those that lead nowhere give way.
+        for unique in flows.lost(aor):
+            KSR.registrar.unregister_ruid(LOCATION, aor, unique)
+            saved = KSR.registrar.save_uri(LOCATION, PREPARE_REPLY, aor)
+            if saved != TOO_MANY_SAVED:
+                break
     if saved > 0:
         KSR.sl.send_reply(200, "OK")
-    elif saved == -2:
+    elif saved == TOO_MANY_SAVED:
         # The registrar's own answer to one contact too many is a 503, which sends a phone to
         # another Call Manager.
         refuse(TOO_MANY)

@@ -150,6 +150,26 @@ def test_several_contacts_and_their_limit(manager: CallManager, phone: Dial) -> 
     assert len(phone("1001", host=2, port="0").fetch().get("Contact").split(",")) == 3
 
 
+def test_bindings_whose_connection_is_lost_give_way(manager: CallManager, phone: Dial) -> None:
+    """Phones on connections leave theirs behind at each restart and each move of the VIP."""
+    manager.configure(Security(max_contacts=3))
+    stays, *others = [
+        phone("1001", host=host, over="tcp" if host > 2 else "udp") for host in (2, 3, 4)
+    ]
+    for each in (stays, *others):
+        assert each.register().code == 200
+    manager.stop(signal.SIGTERM)
+    manager.start()
+    assert len(manager.contacts("1001")) == 3
+    again = phone("1001", host=5, over="tcp")
+    answer = again.register()
+    assert answer.code == 200, answer.line
+    kept = {f"<{each['Address']}>" for each in manager.contacts("1001")}
+    # No more went than had to.
+    assert {stays.contact, again.contact} < kept
+    assert len(kept) == 3
+
+
 def test_fetch_and_unregister(manager: CallManager, phone: Dial) -> None:
     handset = phone()
     handset.register()
