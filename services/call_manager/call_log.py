@@ -94,6 +94,7 @@ class CallLog:
 
     async def follow(self, well: Callable[[], None]) -> None:
         """Keep `view` up to date, for ever."""
+        caught_up = False
         while True:
             events = await trio.to_thread.run_sync(self._view_tail.read)
             self.view.apply(events, time.time())
@@ -101,6 +102,10 @@ class CallLog:
             self.journal.tell(events)
             well()
             if not events:
+                if not caught_up:
+                    # What the last life of this agent wrote may have ended elsewhere since.
+                    caught_up = True
+                    self._doubt.set()
                 with trio.move_on_after(POLL):
                     await self._wake.wait()
                     # One look for all that comes together.

@@ -11,7 +11,9 @@ with Phones(pbx) as phones:
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
+import re
 import socket
 import subprocess
 import time
@@ -24,7 +26,8 @@ from tests.cluster import rtp
 from tests.cluster.lab import Host
 from tests.cluster.whole import WholePbx
 from tests.integration.calls.party import Call, Party
-from tests.support.sip_client import Connection, Stream, Udp
+from tests.support.sip_client import Connection, Stream
+from tests.support.transactions import TransactionalUdp
 
 DOMAIN = "acme.example"
 ADMIN = 7080
@@ -83,9 +86,54 @@ class Conversation:
 
     def one_record(self) -> dict[str, Any]:
         """Wait for its record: one, wherever one asks."""
-        found = self.phones.wait(lambda: self.phones.records(self.id), f"a record of {self.id}", 40)
-        assert len(found) == 1, found
-        return found[0]
+        return self.phones.one_record(self.id)
+
+
+class AtMenu:
+    """A caller at a menu, who hears an IVR server."""
+
+    def __init__(self, phones: Phones, out: Call, ear: rtp.Party) -> None:
+        self.phones = phones
+        self.out, self.ear = out, ear
+        self.id = out.call_id
+
+    @property
+    def server(self) -> str:
+        """The address of the IVR server that has the call."""
+        assert self.out.dialog
+        found = re.search(r"@([\d.]+)", self.out.dialog.target)
+        assert found, self.out.dialog.target
+        return found[1]
+
+    def led_anew(self) -> None:
+        """Another server has the call, and says where it is."""
+        invite = self.out.party.expect("INVITE", call_id=self.id)
+        assert self.out.dialog
+        self.out.dialog.target = invite.contact
+        self.out.reply(200, self.ear.offer(), to=invite)
+        self.ear.take(self.out.party.expect("ACK", call_id=self.id).body or invite.body)
+
+    def hears(self, *, since: float, gap: float) -> float:
+        """The caller heard nothing for ``gap`` s at most; the longest silence in s."""
+        begun = time.monotonic()
+        self.phones.wait(
+            lambda: sum(at > begun for at, _ in self.ear.arrived.copy()) >= 25, "the menu", 15
+        )
+        times = [since, *(at for at, _ in self.ear.arrived.copy() if at >= since)]
+        worst = max(later - earlier for earlier, later in itertools.pairwise(times))
+        allowed = gap + (self.phones.talking.late if self.phones.talking.late > BEAT else 0.0)
+        assert worst <= allowed, (worst, self.phones.talking.late)
+        return worst
+
+    def hang_up(self) -> None:
+        """One BYE, which is answered."""
+        self.out.say("BYE")
+        self.out.party.expect_reply("BYE", 200, call_id=self.id)
+        self.phones.talking.leave(self.ear)
+
+    def one_record(self) -> dict[str, Any]:
+        """Wait for its record: one, wherever one asks."""
+        return self.phones.one_record(self.id)
 
 
 class Phones:
@@ -119,7 +167,7 @@ class Phones:
         with self.host.inside():
             if extension in self._over_tls:
                 return Stream(self.pbx.network.vip, address, tls=True)
-            return Udp(self.pbx.network.vip, address, 5060)
+            return TransactionalUdp(self.pbx.network.vip, address)
 
     def refresh(self, party: Party) -> None:
         """A phone on a connection makes a new one and registers on it, as after a reset."""
@@ -177,6 +225,24 @@ class Phones:
         self.up.append(made)
         made.listens()
         return made
+
+    def at_menu(self, caller: str, menu: str) -> AtMenu:
+        """A new call to a menu, which is heard."""
+        party, ear = self.parties[caller], rtp.Party(self.host, secure=False, sequence=1000)
+        self.refresh(party)
+        out = party.call(menu, ear.offer())
+        ear.take(out.expect(200).body)
+        out.ack()
+        self.talking.join(ear)
+        made = AtMenu(self, out, ear)
+        made.hears(since=time.monotonic(), gap=5.0)
+        return made
+
+    def one_record(self, call_id: str) -> dict[str, Any]:
+        """Wait for a call's record: one, wherever one asks."""
+        found = self.wait(lambda: self.records(call_id), f"a record of {call_id}", 40)
+        assert len(found) == 1, found
+        return found[0]
 
     def records(self, call_id: str) -> list[Any]:
         """Call records, as a Call Manager that runs has them."""

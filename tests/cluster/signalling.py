@@ -27,7 +27,8 @@ from services.core.menus import Menu
 from tests.cluster.lab import Host, Lab, Process, lab
 from tests.cluster.signalling_documents import CLUSTER, DOMAIN, USERS, documents, users
 from tests.integration.calls.party import Party
-from tests.support.sip_client import Connection, Stream, Udp, WebSocket
+from tests.support.sip_client import Connection, Stream, WebSocket
+from tests.support.transactions import TransactionalUdp
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "token-of-the-test"
@@ -362,7 +363,9 @@ class Signalling:
                     self.wait(lambda host=host: not self.counters(host), "counters at zero")
                 except AssertionError:
                     tables = {name: self.table(host, name) for name in ("calls", "elsewhere")}
-                    raise AssertionError(f"{host.name}: {tables}, up: {self.up(host)}") from None
+                    raise AssertionError(
+                        f"{host.name}: {tables}, up: {self.up(host)}\n{self.network.logs(40)}"
+                    ) from None
 
     def failures(self) -> str:
         """Python errors in what Kamailios and agents wrote."""
@@ -391,7 +394,9 @@ class Signalling:
         _ip(self.outside, "addr", "replace", f"{address}/24", "dev", self.outside.interface)
         with self.outside.inside():
             connection = (
-                Udp(self.vip, address, 5060) if over == "udp" else Listening(self.vip, address)
+                TransactionalUdp(self.vip, address)
+                if over == "udp"
+                else Listening(self.vip, address)
             )
         self._opened.append(connection)
         return Party(connection, "carrier", DOMAIN)
@@ -413,7 +418,7 @@ class Signalling:
         with self.outside.inside():
             connection: Connection
             if over == "udp":
-                connection = Udp(self.vip, address, 5060)
+                connection = TransactionalUdp(self.vip, address)
             elif over == "wss":
                 connection = WebSocket(self.vip, address)
             else:

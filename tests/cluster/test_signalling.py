@@ -46,7 +46,7 @@ def test_an_answered_call_goes_on(calls: Signalling, who: str) -> None:
     one.say("INFO", extra="Content-Type: application/dtmf-relay\r\n")
     other.party.reply(other.party.expect("INFO"), 200)
     one.party.expect_reply("INFO", 200)
-    assert calls.counters(holder(calls))["all"] == 1
+    calls.wait(lambda: calls.counters(holder(calls)).get("all") == 1, "the call to be counted")
     end(one, other)
     over(calls, out.call_id, code=200, ended_by=who, caller="2001", answered_by="2002")
 

@@ -36,8 +36,8 @@ GET_WELL = 30.0
 STATUS = 30.0
 """Seconds for one command where engines are away, on five hosts that share two cores."""
 OVER_TLS = ("2003",)
-PROGRAM = re.compile(r"/bin/pbx-(call-manager|media|database|live)$")
-ROLES = ("call-manager", "database", "live", "media")
+PROGRAM = re.compile(r"/bin/pbx-(call-manager|media|database|live|ivr)$")
+ROLES = ("call-manager", "database", "live", "media", "ivr")
 ROLL = 400.0
 """Seconds for eleven jobs, each replaced when the one before is healthy."""
 BACK = 180.0
@@ -172,6 +172,48 @@ def test_calls_outlive_their_media_server(running: Running) -> None:
     call.one_record()
     dead.power_on()
     running.well()
+
+
+def test_a_caller_at_a_menu_outlives_its_server(running: Running) -> None:
+    call = running.phones.at_menu("2001", "800")
+    (dead,) = running.having(call.server)
+    began = time.monotonic()
+    dead.power_off()
+    call.led_anew()
+    assert call.server != dead.address
+    call.hears(since=began, gap=1.0)
+    new = running.phones.at_menu("2002", "800")
+    assert new.server != dead.address
+    for each in (new, call):
+        each.hang_up()
+        each.one_record()
+    dead.power_on()
+    running.well()
+
+
+def test_an_ivr_server_is_drained_and_enabled_again(running: Running) -> None:
+    call = running.phones.at_menu("2001", "800")
+    (host,) = running.having(call.server)
+    began = time.monotonic()
+    drained = running.pbx.manager.start(
+        running.pbx.words("server", "drain", host.name),
+        env=running.pbx.environment(),
+        name="drain-ivr",
+    )
+    call.led_anew()
+    try:
+        assert trio.run(drained.wait, BACK) == 0, drained.text()
+        assert f"{host.name} ivr: drained in" in drained.text(), drained.text()
+        assert "1 handed over, 0 finished, 0 cut" in drained.text(), drained.text()
+        assert call.server != host.address
+        call.hears(since=began, gap=1.0)
+        new = running.phones.at_menu("2002", "800")
+        assert new.server != host.address
+        new.hang_up()
+    finally:
+        running.pbxctl("server", "enable", host.name)
+    call.hang_up()
+    call.one_record()
 
 
 def test_the_vip_is_handed_over(running: Running) -> None:
