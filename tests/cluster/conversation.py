@@ -130,6 +130,7 @@ class AtMenu:
         self.out.say("BYE")
         self.out.party.expect_reply("BYE", 200, call_id=self.id)
         self.phones.talking.leave(self.ear)
+        self.phones.up.remove(self)
 
     def one_record(self) -> dict[str, Any]:
         """Wait for its record: one, wherever one asks."""
@@ -147,7 +148,7 @@ class Phones:
         self._over_tls = over_tls
         self.talking = rtp.Talking()
         self.parties: dict[str, Party] = {}
-        self.up: list[Conversation] = []
+        self.up: list[Conversation | AtMenu] = []
 
     def __enter__(self) -> Self:
         self.talking.__enter__()
@@ -235,6 +236,7 @@ class Phones:
         out.ack()
         self.talking.join(ear)
         made = AtMenu(self, out, ear)
+        self.up.append(made)
         made.hears(since=time.monotonic(), gap=5.0)
         return made
 

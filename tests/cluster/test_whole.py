@@ -196,7 +196,7 @@ def test_an_ivr_server_is_drained_and_enabled_again(running: Running) -> None:
     (host,) = running.having(call.server)
     began = time.monotonic()
     drained = running.pbx.manager.start(
-        running.pbx.words("server", "drain", host.name),
+        running.pbx.words("server", "drain", host.name, "--deadline", "2"),
         env=running.pbx.environment(),
         name="drain-ivr",
     )
@@ -205,7 +205,7 @@ def test_an_ivr_server_is_drained_and_enabled_again(running: Running) -> None:
         assert trio.run(drained.wait, BACK) == 0, drained.text()
         assert f"{host.name} ivr: drained in" in drained.text(), drained.text()
         assert "1 handed over, 0 finished, 0 cut" in drained.text(), drained.text()
-        assert call.server != host.address
+        assert call.server != host.address, running.pbx.network.logs(60)
         call.hears(since=began, gap=1.0)
         new = running.phones.at_menu("2002", "800")
         assert new.server != host.address

@@ -189,12 +189,14 @@ class AlertsPart:
         read = 0.0
         while True:
             now = trio.current_time()
+            made = self._made.is_set()
+            if made:
+                self._made = trio.Event()
             if not self._vip.held or not self._post.configured.email:
                 mails = None
             else:
                 try:
-                    if mails is None or self._made.is_set() or now >= read + READ_EVERY:
-                        self._made = trio.Event()
+                    if mails is None or made or now >= read + READ_EVERY:
                         found = await self._read(self._mails, Mail)
                         mails = {one.id: Entry(one, index) for one, index in found}
                         read = now
