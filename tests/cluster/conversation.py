@@ -105,13 +105,16 @@ class AtMenu:
         assert found, self.out.dialog.target
         return found[1]
 
-    def led_anew(self) -> None:
-        """Another server has the call, and says where it is."""
-        invite = self.out.party.expect("INVITE", call_id=self.id)
-        assert self.out.dialog
-        self.out.dialog.target = invite.contact
-        self.out.reply(200, self.ear.offer(), to=invite)
-        self.ear.take(self.out.party.expect("ACK", call_id=self.id).body or invite.body)
+    def leaves(self, address: str) -> None:
+        """Wait until a server elsewhere has the call, and says where it is."""
+        while self.server == address:
+            # Of the server, or of media that are led anew meanwhile.
+            invite = self.out.party.expect("INVITE", call_id=self.id)
+            assert self.out.dialog
+            self.out.dialog.target = invite.contact
+            self.out.reply(200, self.ear.offer(), to=invite)
+            ack = self.out.party.expect("ACK", call_id=self.id)
+            self.ear.take(ack.body or invite.body)
 
     def hears(self, *, since: float, gap: float) -> float:
         """The caller heard nothing for ``gap`` s at most; the longest silence in s."""
