@@ -17,9 +17,12 @@ from services.call_manager.routing.worker import tables
 from services.call_manager.tables import AppServer
 
 SILENCE = 1500
-"""Milliseconds until a server has said that it has an INVITE (100 Trying), which takes it 200 at
-most. Other methods have no such reply, and what they ask for may take its time: they wait for
-Kamailio's fr_timer."""
+"""Milliseconds until a server has said that it has an INVITE (100 Trying), or has answered what
+needs no work, which takes it 200 at most."""
+SLOW = 5000
+"""Milliseconds for a server that is slow to answer a BYE."""
+PROMPT = frozenset(("INVITE", "INFO", "BYE"))
+"""Methods for which that holds. What others ask for may take its time: Kamailio's fr_timer."""
 
 
 def server_at(source: Source) -> AppServer | None:
@@ -40,18 +43,24 @@ def watch(target: Target | None, method: str) -> None:
         return
     KSR.pv.sets("$avp(app)", server.sip)
     KSR.pv.sets("$avp(app_uri)", target.uri)
-    if method == "INVITE":
+    if method in PROMPT:
         KSR.tm.t_set_fr(0, SILENCE)
     KSR.tm.t_on_failure("ksr_dialog_failure")
 
 
 def failure() -> None:
-    """It was not answered. While its server is there, that is its last word."""
+    """It was not answered. While its server is there, that is its last word; but a BYE that is lost
+    leaves a call up, so a slow server gets it once more.
+    """
     server = tables.app_at(KSR.pv.gete("$avp(app)"))
-    if server is None or server.there or KSR.tm.t_branch_timeout() <= 0:
+    if server is None or KSR.tm.t_branch_timeout() <= 0 or KSR.tm.t_is_canceled() > 0:
         return
-    if KSR.tm.t_is_canceled() > 0:
-        return
+    if server.there:
+        if KSR.pv.gete("$rm") != "BYE" or KSR.pv.get("$avp(app_again)"):
+            return
+        KSR.pv.seti("$avp(app_again)", 1)
+        KSR.tm.t_set_fr(0, SLOW)
+        KSR.tm.t_on_failure("ksr_dialog_failure")
     KSR.seturi(KSR.pv.gete("$avp(app_uri)"))
     KSR.setdsturi(_to(server))
     KSR.tm.t_on_reply("ksr_dialog_reply")
