@@ -132,15 +132,17 @@ class Agent:
                 partial(serve, stop=stop), admin.application(parts), s.address, s.admin_port
             )
             watchers = self._watchers(registry, rpc, media, trunks)
+            waiting = Waiting(s, self.state, self.database, self.vip, rpc)
             messages = VoicemailMails(self.state, self.database, self.vip, post, prompts)
             for name, work in (
                 ("voicemail mails", messages.run),
-                ("message waiting", Waiting(self.state, self.database, self.vip, rpc).run),
+                ("message waiting", waiting.run),
                 ("alerts", alerts.watch),
                 ("mails", alerts.send),
                 ("mail server", post.keep_password),
             ):
                 watchers[name] = partial(work, partial(self.supervisor.well, name))
+            watchers["phones' questions"] = waiting.listen
             watchers["bindings"] = partial(
                 leaving.follow, partial(self.supervisor.well, "bindings")
             )

@@ -81,3 +81,8 @@ class CallManagerSettings(Settings, frozen=True, kw_only=True):
     def events_socket(self) -> Path:
         """Unix datagram socket by which Kamailio's workers wake the agent."""
         return self.run_dir / "events.sock"
+
+    @property
+    def asks_socket(self) -> Path:
+        """Unix datagram socket by which they ask it to tell phones of their voicemail boxes."""
+        return self.run_dir / "asks.sock"

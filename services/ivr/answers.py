@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 MAX_VALUE = 256
+_INDEX = re.compile(r"[0-9]{1,9}")
 
 
 def picked(answer: object, take: Mapping[str, str]) -> dict[str, str] | None:
@@ -28,7 +30,7 @@ def _at(value: object, path: str) -> str | None:
     for step in path.split("."):
         if isinstance(value, dict):
             value = value.get(step)
-        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+        elif isinstance(value, list) and _INDEX.fullmatch(step) and int(step) < len(value):
             value = value[int(step)]
         else:
             return None

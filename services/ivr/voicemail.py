@@ -360,9 +360,9 @@ class _Visit(Talking[Box]):
     def call_back(self) -> None:
         """Who has left it. A number outside only from the owner's own phone, with his rights."""
         caller = self.message.caller
-        if caller.isdigit() and 2 <= len(caller) <= 15:
+        if caller.isascii() and caller.isdigit() and 2 <= len(caller) <= 15:
             to = Destination(kind="extension", target=caller)
-        elif self.talk.own and caller.startswith("+") and caller[1:].isdigit():
+        elif self.talk.own and caller.startswith("+") and caller.isascii() and caller[1:].isdigit():
             to = Destination(kind="number", target=caller)
         else:
             self.show(self.line("no_call"))

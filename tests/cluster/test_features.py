@@ -11,6 +11,8 @@ import pytest
 from tests.cluster.signalling import Signalling
 from tests.cluster.signalling_documents import CHANNELS, RECORDED, SINGLE
 from tests.cluster.states import answer, end, holder, over, rings, taken_up
+from tests.integration.agent.subscriber import Subscriber
+from tests.integration.agent.test_voicemail import tone
 from tests.integration.calls.party import Call, Party, connect
 
 pytestmark = pytest.mark.long
@@ -184,3 +186,25 @@ def recordings(calls: Signalling, call: Call) -> list[dict[str, object]]:
     asked = f"/v1/recordings?call={quote(call.call_id, safe='')}"
     found = calls.api(holder(calls), asked) or []
     return [entry for entry in found if entry.get("duration")] and found
+
+
+def test_a_box_is_told_of_by_who_has_the_vip(calls: Signalling) -> None:
+    """Subscriptions are known to every Call Manager, and to one that comes back."""
+    alice = calls.phone("2001")
+    one = Subscriber(alice)
+    assert one.subscribe().code == 200
+    assert "Voice-Message: 0/0" in one.told().body
+
+    def leave(name: str) -> None:
+        path = f"/v1/tenants/sales/voicemail/2001/messages/{name}?left_at={time.time()}"
+        calls.api(holder(calls), path, "PUT", tone(1.0))
+
+    calls.fail_over()
+    leave("m1")
+    assert "Voice-Message: 1/0" in one.told().body
+    calls.bring_back()
+    calls.fail_over()
+    leave("m2")
+    assert "Voice-Message: 2/0" in one.told().body
+    assert one.subscribe("0").code == 200
+    assert one.told().get("Subscription-State") == "terminated;reason=timeout"

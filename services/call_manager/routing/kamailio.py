@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import KSR
 
-from services.call_manager.routing import dropping
+from services.call_manager.routing import dropping, subscription
 from services.call_manager.routing import kamailio_calls as calls
 from services.call_manager.routing import kamailio_cluster as cluster
 from services.call_manager.routing import kamailio_dialogs as dialogs
@@ -24,11 +24,12 @@ from services.call_manager.routing import kamailio_heirs as heirs
 from services.call_manager.routing import kamailio_media as media
 from services.call_manager.routing import kamailio_restore as restore
 from services.call_manager.routing import kamailio_stray as stray
+from services.call_manager.routing import kamailio_subscriptions as subscriptions
 from services.call_manager.routing.worker import tables
 
 ALLOW = (
     "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, REFER, INFO, NOTIFY,"
-    " MESSAGE\r\n"
+    " MESSAGE, SUBSCRIBE\r\n"
 )
 KNOWN = frozenset(("INVITE", "ACK", "CANCEL", "BYE", "REGISTER", "OPTIONS", "SUBSCRIBE", "PUBLISH"))
 
@@ -147,6 +148,9 @@ def _request() -> None:
         else:
             KSR.sl.send_reply(481, "Call/Transaction Does Not Exist")
         return
+    if method == "SUBSCRIBE" and subscriptions.are_ours():
+        subscriptions.subscribe(head)
+        return
     if KSR.siputils.has_totag() > 0:
         dialogs.request(method)
         return
@@ -191,6 +195,7 @@ def _refuse(method: str) -> None:
     elif method == "NOTIFY" and KSR.hdr.gete("Event").lower() == "keep-alive":
         KSR.sl.send_reply(200, "OK")
     elif method in ("SUBSCRIBE", "PUBLISH", "NOTIFY"):
+        KSR.hdr.append_to_reply(subscription.ALLOWED)
         KSR.sl.send_reply(489, "Bad Event")
     else:
         KSR.hdr.append_to_reply(ALLOW)

@@ -22,7 +22,8 @@ from services.call_manager.routing.kamailio_request import (
     policy,
     refuse,
 )
-from services.call_manager.routing.worker import key, now, tables
+from services.call_manager.routing.subscription import Ask
+from services.call_manager.routing.worker import asks, key, now, tables
 from services.core.configuration import Tenant, User
 
 LOCATION = "location"
@@ -36,8 +37,8 @@ FOREIGN = Refusal(403, "Domain Is Not Served Here")
 DISABLED = Refusal(403, "Account Is Disabled")
 NOT_YOU = Refusal(403, "From Is Not the Authenticated User")
 TOO_MANY = Refusal(403, "Too Many Contacts")
-TOO_MANY_SAVED = -2
-"""What the registrar's ``save`` returns then."""
+INSERTED, TOO_MANY_SAVED = 1, -2
+"""What the registrar's ``save`` returns for a new binding, and for one too many."""
 ANONYMOUS = "anonymous.invalid"
 EXTENSIONS = frozenset(("path", "outbound", "gruu"))
 """What a REGISTER may Require of us (RFC 3327, 5626, 5627)."""
@@ -71,6 +72,19 @@ def authenticate(head: Head) -> User | None:
     if int(head.record_routes or 0) and int(head.vias or 0) < 2:
         # Only a proxy may set one (RFC 3261 16.6); this came from a phone, to lead others astray.
         KSR.hdr.remove("Record-Route")
+    return user
+
+
+def subscriber(head: Head) -> User | None:
+    """The user who proved to send a SUBSCRIBE that ends here; None: it was answered."""
+    tenant = tables.tenant_of(head.from_host.lower())
+    if tenant is None or not _is_ours(head.ruri_host.lower()):
+        refuse(FOREIGN)
+        return None
+    user = _prove(tenant, head, "Authorization")
+    if user is not None and unquote(head.from_user) != user.extension:
+        refuse(NOT_YOU)
+        return None
     return user
 
 
@@ -207,14 +221,15 @@ def _register(head: Head) -> None:
     if isinstance(plan, Refusal):
         refuse(plan)
         return
-    _save(f"sip:{user.extension}@{user.tenant}", plan)
+    _save(user, plan, head.call_id)
 
 
 def _is_ours(domain: str) -> bool:
     return tables.tenant_of(domain) is not None or KSR.is_myself_ruri() > 0
 
 
-def _save(aor: str, plan: registrar.Plan) -> None:
+def _save(user: User, plan: registrar.Plan, call_id: str) -> None:
+    aor = f"sip:{user.extension}@{user.tenant}"
     if plan.received:
         KSR.nathelper.fix_nated_register()
         KSR.setbflag(NAT_FLAG)
@@ -232,6 +247,9 @@ def _save(aor: str, plan: registrar.Plan) -> None:
                 break
     if saved > 0:
         KSR.sl.send_reply(200, "OK")
+        if saved == INSERTED:
+            # A phone that was not here: it knows nothing of the box.
+            asks.tell(Ask(tenant=user.tenant, extension=user.extension, registration=call_id))
     elif saved == TOO_MANY_SAVED:
         # The registrar's own answer to one contact too many is a 503, which sends a phone to
         # another Call Manager.

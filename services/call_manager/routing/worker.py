@@ -6,7 +6,11 @@ import fcntl
 import os
 import socket
 import time
+from pathlib import Path
 
+import msgspec
+
+from services.call_manager.routing.subscription import Ask
 from services.call_manager.settings import CallManagerSettings
 from services.call_manager.tables import TablesReader
 from services.core.events import Event, EventWriter
@@ -22,6 +26,27 @@ _SEVERAL = bool(settings.peers)
 now = time.time
 
 
+class _Line:
+    """Datagrams to the agent. One that does not run, or has enough to do, is told nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._socket: socket.socket | None = None
+
+    def send(self, data: bytes) -> None:
+        try:
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.setblocking(False)
+                self._socket.connect(str(self._path))
+            self._socket.send(data)
+        except BlockingIOError:
+            return
+        except OSError:
+            # It makes the socket anew when it runs again.
+            self._socket = None
+
+
 class _Events:
     """This process's event writer, made at its first event.
 
@@ -32,7 +57,7 @@ class _Events:
     def __init__(self) -> None:
         self._pid = 0
         self._lock = -1
-        self._agent: socket.socket | None = None
+        self._agent = _Line(settings.events_socket)
 
     def append(self, event: Event) -> None:
         if self._pid != os.getpid():
@@ -40,22 +65,8 @@ class _Events:
             self._writer = EventWriter(settings.spool_dir, self._slot())
         self._writer.append(event)
         if _SEVERAL:
-            self._wake()
-
-    def _wake(self) -> None:
-        """Have the agent look now: what others do not know when this host dies, is lost to them."""
-        try:
-            if self._agent is None:
-                self._agent = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._agent.setblocking(False)
-                self._agent.connect(str(settings.events_socket))
+            # What others do not know when this host dies, is lost to them: it is to look now.
             self._agent.send(b"!")
-        except BlockingIOError:
-            # It has been told often enough.
-            return
-        except OSError:
-            # It does not run; it looks by itself when it does. It makes the socket anew.
-            self._agent = None
 
     def _slot(self) -> str:
         locks = settings.spool_dir / "locks"
@@ -72,4 +83,16 @@ class _Events:
         return f"worker-{os.getpid()}"
 
 
+class _Asks:
+    """To the agent: what phones want to know of voicemail boxes."""
+
+    def __init__(self) -> None:
+        self._agent = _Line(settings.asks_socket)
+        self._encode = msgspec.json.Encoder().encode
+
+    def tell(self, ask: Ask) -> None:
+        self._agent.send(self._encode(ask))
+
+
 events = _Events()
+asks = _Asks()

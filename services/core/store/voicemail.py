@@ -29,7 +29,9 @@ CLAIM = 60.0
 
 
 class Box(msgspec.Struct, frozen=True, kw_only=True):
-    """``new`` and ``saved`` count messages; ``locked_until`` is a Unix time, 0 if it is open."""
+    """``new`` and ``saved`` count messages; ``locked_until`` is a Unix time, 0 if it is open;
+    ``used`` is whether anything was ever in it, or set.
+    """
 
     tenant: str
     extension: str
@@ -38,6 +40,7 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     has_pin: bool = False
     has_greeting: bool = False
     locked_until: float = 0.0
+    used: bool = False
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,7 @@ def box(connection: Connection, tenant: str, extension: str, now: float) -> Box:
         has_pin=row is not None and bool(row.pin),
         has_greeting=row is not None and bool(row.greeting),
         locked_until=locked if locked > now else 0.0,
+        used=row is not None,
     )
 
 
