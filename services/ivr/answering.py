@@ -45,11 +45,12 @@ class Answering:
             return
         try:
             with plane.leg() as leg:
+                ears = Ears(leg, invitation.call)
                 text, agreed = sdp.offer(leg.address, leg.port, CODECS), None
                 if invitation.offer is not None:
                     text, agreed = sdp.answer(invitation.offer, leg.address, leg.port, CODECS)
+                    ears.connect(agreed, still=True)  # who cannot be heard is not answered
                 async with invitation.accept(text) as call:
-                    ears = Ears(leg, call)
                     agreed = agreed or await ears.late_answer()
                     if agreed is None:
                         return

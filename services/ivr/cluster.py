@@ -1,4 +1,4 @@
-"""What an IVR server asks of the Call Managers and of the tenants' web services, over HTTP."""
+"""What an IVR server asks of the Call Managers, over HTTP."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 3.0
 """Seconds for one Call Manager to answer."""
-MAX_ANSWER = 64 * 1024
-"""Bytes of a web service's answer."""
 NAMES_FOR = 60.0
 """Seconds for which a tenant's names are good."""
 MOST_NAMES = 20_000
@@ -98,30 +96,3 @@ class CallManagers:
                 return answer
             problem = f"{instance.id}: {method} {path}: status {answer.status_code}"
         raise LookupError(problem)
-
-
-async def ask_web(
-    http: httpx.AsyncClient, url: str, body: dict[str, str], deadline: float
-) -> object:
-    """A web service's answer, as JSON that was read; None where there is no good one in time.
-
-    ``http`` follows no redirects: where it asks was written by the administrator.
-    """
-    with trio.move_on_after(deadline):
-        try:
-            async with http.stream("POST", url, json=body) as answer:
-                if answer.status_code // 100 != 2:
-                    log.info("%s answers %d", url, answer.status_code)
-                    return None
-                data = b""
-                async for chunk in answer.aiter_bytes():
-                    data += chunk
-                    if len(data) > MAX_ANSWER:
-                        log.info("%s answers more than %d bytes", url, MAX_ANSWER)
-                        return None
-                return msgspec.json.decode(data)
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, RecursionError) as error:
-            log.info("%s: %s", url, error or type(error).__name__)
-            return None
-    log.info("%s does not answer within %g s", url, deadline)
-    return None

@@ -23,17 +23,23 @@ class Ears:
         self._agreed: sdp.Agreed | None = None
 
     def connect(self, agreed: sdp.Agreed, *, still: bool = False) -> None:
-        """Exchange sound as it was agreed; ``still``: send nothing, not even silence."""
+        """Exchange sound as it was agreed; ``still``: send nothing, not even silence.
+
+        Raises MalformedError for an address with which nobody can, or another call does.
+        """
+        try:
+            self.leg.connect(
+                agreed.address,
+                agreed.port,
+                codec="PCMA/8000" if agreed.codec == sdp.PCMA else "PCMU/8000",
+                payload_type=agreed.payload,
+                events_payload_type=agreed.events,
+                send=not still and agreed.direction in ("sendrecv", "sendonly"),
+                receive=agreed.direction in ("sendrecv", "recvonly"),
+            )
+        except ValueError as error:
+            raise MalformedError(str(error)) from None
         self._agreed = agreed
-        self.leg.connect(
-            agreed.address,
-            agreed.port,
-            codec="PCMA/8000" if agreed.codec == sdp.PCMA else "PCMU/8000",
-            payload_type=agreed.payload,
-            events_payload_type=agreed.events,
-            send=not still and agreed.direction in ("sendrecv", "sendonly"),
-            receive=agreed.direction in ("sendrecv", "recvonly"),
-        )
 
     def be_still(self, *, still: bool) -> None:
         """Somebody else sends in our place, or does so no more.

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import httpx
-
 from services.core.audio import AudioPlane
 from services.core.sip import Call, UserAgent
 from services.ivr.boxes import Boxes
@@ -16,6 +14,7 @@ from services.ivr.cluster import CallManagers
 from services.ivr.keylog import KeyLog
 from services.ivr.library import Library
 from services.ivr.tapes import Tapes
+from services.ivr.web import Web
 
 
 class Journal(Protocol):
@@ -50,7 +49,7 @@ class Server:
     library: Library
     managers: CallManagers
     keylog: KeyLog
-    web: httpx.AsyncClient
+    web: Web
     key: bytes
     domain: str
     book: Callable[[str], Book]

@@ -35,6 +35,7 @@ from services.ivr.server import Server
 from services.ivr.settings import AUDIO_PORTS, IvrSettings
 from services.ivr.status import State
 from services.ivr.tapes import Tapes
+from services.ivr.web import open_web
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Ivr:
             enter = stack.enter_async_context
             registry = await enter(Registry(s.registry, s.registry_token()))
             http = await enter(httpx.AsyncClient(headers=headers, timeout=3.0, trust_env=False))
-            web = await enter(httpx.AsyncClient(timeout=30.0, trust_env=False))
+            web = await enter(open_web())
             plane = await enter(AudioPlane(s.address, ports=audio, capacity=2 * s.capacity + 10))
             agent = await enter(
                 UserAgent(

@@ -15,7 +15,6 @@ from services.core.configuration import Destination
 from services.core.passport import Passport
 from services.core.sip import SipError
 from services.ivr import call as it
-from services.ivr.cluster import ask_web
 from services.ivr.ears import Ears
 from services.ivr.menu import Machine
 from services.ivr.names import search
@@ -252,7 +251,8 @@ class Session:
         self._tell.send_nowait(it.Played(command.serial))
 
     async def _ask(self, command: it.Ask) -> None:
-        answer = await ask_web(self._server.web, command.url, command.body, command.deadline)
+        tenant, web = self._ticket.tenant, self._server.web
+        answer = await web.ask(tenant, command.url, command.body, command.deadline)
         self._tell.send_nowait(it.Answered(command.serial, answer))
 
     async def _find(self, command: it.Find) -> None:

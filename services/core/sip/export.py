@@ -6,7 +6,8 @@ numbers (`dialog.GAP`), and takes any higher number of the other party's.
 
 from __future__ import annotations
 
-from typing import TypeVar
+import re
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -18,6 +19,7 @@ from services.core.sip.negotiation import Negotiation
 from services.core.sip.session_timer import SessionTimer
 
 VERSION = 1
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 class ExportedCall(msgspec.Struct, kw_only=True):
@@ -48,7 +50,7 @@ def exported_call(
     """A confirmed call as JSON; an offer that is under way dies with its transaction."""
     settled = msgspec.structs.replace(negotiation)
     settled.withdrawn()
-    return msgspec.json.encode(
+    return _write(
         ExportedCall(
             version=VERSION, dialog=dialog, negotiation=settled, timer=timer, allows=allows
         )
@@ -60,9 +62,7 @@ def exported_invitation(request: Request, source: Flow, dialog: Dialog) -> bytes
     fields = [(name, value) for name, value in request.headers if name != "Content-Length"]
     invite = compose(f"INVITE {request.uri} SIP/2.0", fields, request.body)
     where = (source.transport, source.host, source.port)
-    return msgspec.json.encode(
-        ExportedInvitation(version=VERSION, dialog=dialog, invite=invite, source=where)
-    )
+    return _write(ExportedInvitation(version=VERSION, dialog=dialog, invite=invite, source=where))
 
 
 def read_call(data: bytes) -> ExportedCall:
@@ -73,6 +73,24 @@ def read_call(data: bytes) -> ExportedCall:
 def read_invitation(data: bytes) -> ExportedInvitation:
     """`MalformedError` if it is none, or of another version."""
     return _read(data, ExportedInvitation)
+
+
+def _write(state: ExportedCall | ExportedInvitation) -> bytes:
+    try:
+        return msgspec.json.encode(state)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_escaped(msgspec.to_builtins(state)))
+
+
+def _escaped(value: Any) -> Any:
+    """With the bytes that are no UTF-8 escaped as in a URI: a display name may be Latin-1."""
+    if isinstance(value, str):
+        return _NO_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", value)
+    if isinstance(value, dict):
+        return {key: _escaped(each) for key, each in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(each) for each in cast("list[Any]", value)]
+    return value
 
 
 def _read(data: bytes, kind: type[Exported]) -> Exported:

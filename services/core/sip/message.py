@@ -38,6 +38,9 @@ _VIA = re.compile(
     rf"\s*((?:;(?:{QUOTED}|[^\",])*)?)",
     re.IGNORECASE,
 )
+_CALL_ID = re.compile(r"[!-~]+")
+"""Wider than the grammar; what is not in it would stand in logs, URLs and signatures."""
+_TOKEN = re.compile(TOKEN)
 _TAG = re.compile(rf";\s*tag\s*=\s*({TOKEN})\s*(?=;|$)", re.IGNORECASE)
 _RPORT = re.compile(r";\s*rport\s*(?==?\s*(?:;|$))=?", re.IGNORECASE)
 REASONS = {
@@ -242,11 +245,18 @@ def _tag(value: str) -> str:
         raise MalformedError("address missing")
     start = value.rfind(">")
     if start < 0 or '"' in value:
-        return parse_address(value).tag
+        return _address_tag(value)
     found = _TAG.search(value, start)
     if found is None and ";" in value[start:]:
-        return parse_address(value).tag
+        return _address_tag(value)
     return found[1] if found else ""
+
+
+def _address_tag(value: str) -> str:
+    tag = parse_address(value).tag
+    if tag and not _TOKEN.fullmatch(tag):
+        raise MalformedError(f"no tag: {tag[:80]!r}")
+    return tag
 
 
 def _common(message: Message, headers: Headers, body: bytes) -> str:
@@ -265,8 +275,8 @@ def _common(message: Message, headers: Headers, body: bytes) -> str:
     if found is None or int(found[1]) >= 1 << 31:
         return "Bad CSeq"
     message.cseq, message.method = int(found[1]), found[2]
-    if not message.call_id:
-        return "Missing Call-ID"
+    if not _CALL_ID.fullmatch(message.call_id):
+        return "Bad Call-ID" if message.call_id else "Missing Call-ID"
     length = headers.get("content-length")
     if length:
         if not (length.isascii() and length.isdecimal()) or len(length) > 9:

@@ -33,6 +33,7 @@ from services.ivr.server import Server
 from services.ivr.service import Ivr
 from services.ivr.settings import IvrSettings
 from services.ivr.tapes import Tapes
+from services.ivr.web import Web
 from tests.support.hosts import loopback_network
 
 VOICE = {"main": 2, "orders": 1}
@@ -179,7 +180,7 @@ async def alone(directory: Path, *, url: str = "", capacity: int = 10) -> AsyncG
                 managers=managers,
                 keylog=KeyLog(http, lambda: ()),
                 tapes=Tapes(s.cluster, None),
-                web=http,
+                web=Web(http),
                 key=key,
                 domain=s.vip,
                 book=lambda tenant: Book(tenant=tenant, menus=menus(directory, url)),

@@ -29,6 +29,7 @@ from services.ivr.library import Library
 from services.ivr.server import Server
 from services.ivr.status import State as Status
 from services.ivr.tapes import Tapes
+from services.ivr.web import open_web
 from tests.support.ivr_phone import RATE
 
 KEY = bytes(32)
@@ -79,6 +80,7 @@ class Cluster:
         async with (
             AudioPlane(address, ports=(18000, 18007), capacity=20) as plane,
             httpx.AsyncClient(transport=httpx.MockTransport(self._digits)) as http,
+            open_web() as web,
             UserAgent(address, 5070, name=f"app{host}") as agent,
             trio.open_nursery() as nursery,
         ):
@@ -97,7 +99,7 @@ class Cluster:
                 library=Library(own / "sounds", plane, fetch),
                 managers=managers,
                 keylog=keylog,
-                web=http,
+                web=web,
                 key=KEY,
                 domain=self.network + ".9",
                 book=lambda tenant: self.books[tenant],

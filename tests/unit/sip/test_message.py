@@ -50,6 +50,19 @@ def test_folded_and_strange() -> None:
     assert len(message.headers.values("via")) == 3
 
 
+@pytest.mark.parametrize("bad", [b"a\nb", b"a\xfcb", "a\u00fcb".encode(), b"a b", b"a\0b"])
+def test_what_names_a_dialog_is_plain(bad: bytes) -> None:
+    whole = MESSAGES["wsinv"]
+    of_call = whole.replace(b"wsinv.ndaksdj@192.0.2.1", bad)
+    tag = whole.replace(b"98asjd8", bad)
+    assert of_call != whole != tag
+    for data in (of_call, tag):
+        message = parse(data)
+        assert isinstance(message, Request)
+        assert message.problem is not None
+        assert message.problem[0] == 400
+
+
 @given(st.binary(max_size=2000))
 def test_any_bytes(data: bytes) -> None:
     parse(data)

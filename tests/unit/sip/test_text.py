@@ -260,6 +260,17 @@ def test_export() -> None:
     assert (uri, headers.get("route"), headers.get("cseq")) == ("sip:b@h", "<sip:r;lr>", "6 BYE")
 
 
+def test_a_name_in_latin_1_is_exported() -> None:
+    remote = b'"M\xfcller" <sip:m\xfc@b>;tag=b'.decode("utf-8", "surrogateescape")
+    dialog = Dialog(
+        call_id="c", local="<sip:a@a>;tag=a", remote=remote, local_tag="a", remote_tag="b",
+        local_cseq=5, target="sip:b@h",
+    )  # fmt: skip
+    text = exported_call(dialog, Negotiation(), SessionTimer(), ["update"])
+    assert read_call(text).dialog.remote == '"M%FCller" <sip:m%FC@b>;tag=b'
+    assert dialog.remote == remote
+
+
 def test_a_strict_router() -> None:
     """RFC 3261 section 12.2.1.1: its URI is the Request-URI, the target goes to the end."""
     dialog = Dialog(
