@@ -15,7 +15,7 @@ run: system-run venv ## install what is needed, start the PBX on this machine, m
 .PHONY: test
 test: system venv engines ## every test but the long ones; needs root
 	@$(MAKE) --no-print-directory -j2 lint unit
-	tools/run-tests -m "not long" -n 2 --dist loadfile tests/contract tests/integration
+	tools/run-tests -m "not long" -n 3 --dist loadfile tests/contract tests/integration
 	tools/run-tests -m "not long" tests/cluster
 
 .PHONY: cluster
