@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 LEAVING = 3.0
 """Seconds for calls that were handed over to be over here, and for what they record to be kept."""
 ROUND = 0.02
-AT_A_ROUND = 10
-"""Calls that are begun in each `ROUND` seconds: 1,000 in 2 s, and the Call Manager has time."""
+AT_A_ROUND = 20
+"""Calls that are begun in each `ROUND` seconds, at most: the Call Manager needs some time, too."""
 
 
 class Continuity:

@@ -48,11 +48,15 @@ SECONDS = 12.0
 class IvrFleet:
     """``servers`` by name. The phone has menus ``main``, ``wait``, ``connect`` and ``record``."""
 
-    def __init__(self, network: Lab, managers: Sequence[str], servers: Sequence[str]) -> None:
+    def __init__(
+        self, network: Lab, managers: Sequence[str], servers: Sequence[str], capacity: int
+    ) -> None:
         self.network = network
+        self._capacity = capacity
         self.managers = [network[name] for name in managers]
         self.servers = {name: network[name] for name in servers}
         self.phone = network["phones"]
+        self.callers: Process
         self.processes: dict[str, Process] = {}
         for host in [*self.managers, *self.servers.values()]:
             secrets = host.directory / "secrets"
@@ -75,7 +79,7 @@ class IvrFleet:
             "managers": ",".join(f"{each.name}={each.address}" for each in self.managers),
             "vip": self.phone.address,
             "live": f"{self.managers[0].address}:{REDIS}",
-            "capacity": "50",
+            "capacity": str(self._capacity),
         }
         return {"NOMAD_ALLOC_DIR": str(run), "PYTHONPATH": str(PROJECT)} | {
             f"NOMAD_META_{name.upper()}": value for name, value in meta.items()
@@ -92,11 +96,16 @@ class IvrFleet:
             env = self.environment(host, "prober")
             host.start([PYTHON, "-m", "tests.cluster.prober"], env=env, name="prober", boot=True)
         await self._configure()
-        words = [PYTHON, "-m", "tests.cluster.ivr_phone", self.phone.address, self.phone.directory]
-        self.phone.start(words, env={"PYTHONPATH": str(PROJECT)}, name="phone")
+        self.callers = self.start_caller("phone", self.phone.directory)
         for name in self.servers:
             self.start_server(name)
         await self.up()
+
+    def start_caller(self, name: str, *words: str | Path) -> Process:
+        """Who calls: `tests.cluster.ivr_phone`, or another one on its host."""
+        program = [PYTHON, "-m", f"tests.cluster.ivr_{name}", self.phone.address]
+        env = {"PYTHONPATH": str(PROJECT)}
+        return self.phone.start([*program, *words], env=env, name=name)
 
     def start_server(self, name: str) -> None:
         """The server's process."""
@@ -225,11 +234,13 @@ class IvrFleet:
 
 @contextmanager
 def ivr_fleet(
-    servers: Sequence[str] = ("app1", "app2"), managers: Sequence[str] = ("cm1", "cm2", "cm3")
+    servers: Sequence[str] = ("app1", "app2"),
+    managers: Sequence[str] = ("cm1", "cm2", "cm3"),
+    capacity: int = 50,
 ) -> Iterator[IvrFleet]:
     """All of it, running."""
     with lab(consul=(*managers, *servers), plain=("phones",)) as network:
-        made = IvrFleet(network, managers, servers)
+        made = IvrFleet(network, managers, servers, capacity)
         trio.run(made.start)
         yield made
 
