@@ -93,9 +93,8 @@ class Endpoint(pjsip.Endpoint):
 class Phone:
     """Carries commands out."""
 
-    def __init__(self, output: int, directory: Path) -> None:
+    def __init__(self, output: int) -> None:
         self.output = output
-        self.directory = directory
         self.endpoint = Endpoint(self)
         self.account: Account | None = None
         self.calls: dict[int, Call] = {}
@@ -250,9 +249,11 @@ class Phone:
         for codec in codecs:
             place = [n for n, name in enumerate(start.codecs) if codec.codecId.startswith(name)]
             self.endpoint.codecSetPriority(codec.codecId, 200 - place[0] if place else 0)
-        audio.write_wav(self.directory / "silence.wav", np.zeros(CLOCK, np.float32), CLOCK)
         self.silence = pjsip.AudioMediaPlayer()
-        self.silence.createPlayer(str(self.directory / "silence.wav"))
+        # PJSIP keeps the file open: a phone that is killed leaves none.
+        with tempfile.NamedTemporaryFile(prefix="silence-", suffix=".wav") as file:
+            audio.write_wav(Path(file.name), np.zeros(CLOCK, np.float32), CLOCK)
+            self.silence.createPlayer(file.name)
         self.start = start
 
     def _register(self, command: protocol.Register) -> None:
@@ -322,12 +323,11 @@ def main() -> None:
     os.dup2(2, 1)
     # PJSIP's objects may only be destroyed where PJSIP runs, and when their calls have ended.
     gc.disable()
-    with tempfile.TemporaryDirectory(prefix="phone-") as directory:
-        phone = Phone(output, Path(directory))
-        try:
-            phone.serve(sys.stdin.fileno())
-        finally:
-            phone.close()
+    phone = Phone(output)
+    try:
+        phone.serve(sys.stdin.fileno())
+    finally:
+        phone.close()
 
 
 if __name__ == "__main__":

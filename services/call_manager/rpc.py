@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import socket
-import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -73,7 +71,10 @@ class Rpc:
 
     async def _receive(self, number: int) -> _Answer:
         while True:
-            data = await self._socket.recv(LARGEST)
+            data, source = await self._socket.recvfrom(LARGEST)
+            # Anybody on this host can send something to a socket without a file.
+            if source != self._server:
+                continue
             try:
                 answer = _decode(data)
             except msgspec.DecodeError as error:
@@ -86,14 +87,8 @@ class Rpc:
 @asynccontextmanager
 async def open_rpc(server: Path) -> AsyncGenerator[Rpc]:
     """A client of the Kamailio that listens, now or later, at ``server``."""
-    directory = Path(tempfile.mkdtemp(prefix="rpc-"))
-    name = directory / "s"
-    own = trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        with own:
-            await own.bind(str(name))
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LARGEST)
-            yield Rpc(own, server)
-    finally:
-        name.unlink(missing_ok=True)
-        os.rmdir(directory)  # noqa: PTH106 - pathlib's is the same call
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+        # Linux chooses a name in the abstract namespace (unix(7)): a killed process leaves no file.
+        own.bind("")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LARGEST)
+        yield Rpc(trio.socket.from_stdlib_socket(own), server)

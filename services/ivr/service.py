@@ -26,7 +26,7 @@ from services.ivr.admin import leaving
 from services.ivr.answering import Answering
 from services.ivr.bookkeeping import Bookkeeping
 from services.ivr.boxes import Boxes
-from services.ivr.cluster import CallManagers
+from services.ivr.cluster import PATIENCE, CallManagers
 from services.ivr.continuity import Continuity
 from services.ivr.health import Checker, CheckError
 from services.ivr.keylog import KeyLog
@@ -73,7 +73,9 @@ class Ivr:
         async with AsyncExitStack() as stack:
             enter = stack.enter_async_context
             registry = await enter(Registry(s.registry, s.registry_token()))
-            http = await enter(httpx.AsyncClient(headers=headers, timeout=3.0, trust_env=False))
+            http = await enter(
+                httpx.AsyncClient(headers=headers, timeout=PATIENCE, trust_env=False)
+            )
             web = await enter(open_web())
             plane = await enter(AudioPlane(s.address, ports=audio, capacity=2 * s.capacity + 10))
             agent = await enter(

@@ -21,10 +21,9 @@ import time
 import msgspec
 import trio
 
-from services.core import passport
-from services.core.passport import Passport
 from services.core.sip import Call, CallEndedError, UserAgent, sdp
 from tests.cluster.ivr_phone import KEY
+from tests.support.ivr_phone import invited
 
 SAMPLE = 200
 FIRST_PORT = 20_000
@@ -69,8 +68,6 @@ class Crowd:
     async def call(self, number: int) -> None:
         """One caller, from the INVITE until all hang up."""
         call_id = f"{secrets.token_hex(8)}@{self._agent.address}"
-        ticket = Passport(tenant="acme", kind="menu", target="main", caller="+4930555")
-        value = passport.seal(KEY, "serve", call_id, ticket, time.time())
         here = sdp.offer(self._agent.address, FIRST_PORT + 2 * number, (sdp.PCMA,))
         await self._room.acquire_on_behalf_of(number)
         try:
@@ -78,7 +75,7 @@ class Crowd:
                 f"sip:main@{self._server}:5070",
                 here,
                 call_id=call_id,
-                headers=[(passport.HEADER, value)],
+                headers=[invited(KEY, call_id)],
                 cancel_on_end=False,
             ) as call:
                 self._room.release_on_behalf_of(number)

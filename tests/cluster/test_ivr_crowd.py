@@ -44,7 +44,7 @@ async def _fail(fleet: IvrFleet) -> Report:
     await trio.sleep(2.0)
     fleet.signal("app1", signal.SIGKILL)
     await fleet.adopted("app2", CALLERS)
-    await trio.sleep(3.0)
+    await trio.sleep(SILENCE)
     crowd.signal(signal.SIGTERM)
     await crowd.wait(30)
     return msgspec.json.decode(crowd.output.read_text().splitlines()[1], type=Report)

@@ -21,6 +21,12 @@ RATE = 8000
 CALLEE = "2002"
 
 
+def invited(key: bytes, call_id: str, menu: str = "main") -> tuple[str, str]:
+    """The header with which a Call Manager sends a call to one of acme's menus."""
+    ticket = Passport(tenant="acme", kind="menu", target=menu, caller="+4930555")
+    return passport.HEADER, passport.seal(key, "serve", call_id, ticket, time.time())
+
+
 class IvrPhone:
     """One call's side of a phone; the sound that it hears is in ``heard`` when the call is over."""
 
@@ -39,9 +45,7 @@ class IvrPhone:
         with self.plane.leg() as self.leg:
             offer = sdp.offer(self.leg.address, self.leg.port, CODECS)
             call_id = f"{secrets.token_hex(8)}@{self.agent.address}"
-            ticket = Passport(tenant="acme", kind="menu", target=menu, caller="+4930555")
-            value = passport.seal(key, "serve", call_id, ticket, time.time())
-            headers = [(passport.HEADER, value)]
+            headers = [invited(key, call_id, menu)]
             at = f"sip:{menu}@{address}:5070"
             async with self.agent.dial(at, offer, call_id=call_id, headers=headers) as self.call:
                 ears = Ears(self.leg, self.call)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import secrets
 import socket
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import trio
 
-from services.core import passport
-from services.core.passport import Passport
 from services.core.sip.message import compose
 from services.ivr.server import Server
 from tests.integration.ivr.two_servers import KEY, Cluster
+from tests.support.ivr_phone import invited
 
 WAITS = (
     "m=audio 40000 RTP/AVP 8 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
@@ -91,9 +89,7 @@ class RawPhone:
 
     async def invite(self, offer: str, name: str = "", *more: tuple[str, str]) -> int:
         """The final response to an INVITE with a good passport; it is acknowledged."""
-        ticket = Passport(tenant="acme", kind="menu", target="keys")
-        sealed = passport.seal(KEY, "serve", self.call_id, ticket, time.time())
-        fields = [*self.fields("INVITE", name), (passport.HEADER, sealed), *more]
+        fields = [*self.fields("INVITE", name), invited(KEY, self.call_id, "keys"), *more]
         # Two calls whose sound is at one address and port would be one stream.
         offer = offer.replace("{0}", self._address).replace("40000", str(self.speaks_from[1]))
         body = offer.encode("utf-8", "surrogateescape")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import socket
-import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -16,11 +15,9 @@ import pytest
 import trio
 
 from pbxctl.probe import audio
-from services.core import passport
 from services.core.audio import AudioPlane
 from services.core.audio.g711 import ALAW
 from services.core.menus import Collect, Fetch, HangUp, Menu, Play, Prompt, Say, Sound
-from services.core.passport import Passport
 from services.core.sip import Call, CallRefusedError, Flow, UserAgent, sdp
 from services.ivr.answering import Answering
 from services.ivr.boxes import Boxes
@@ -35,6 +32,7 @@ from services.ivr.settings import IvrSettings
 from services.ivr.tapes import Tapes
 from services.ivr.web import Web
 from tests.support.hosts import loopback_network
+from tests.support.ivr_phone import invited
 
 VOICE = {"main": 2, "orders": 1}
 RATE = 8000
@@ -90,14 +88,12 @@ class Caller:
     @asynccontextmanager
     async def call(self, target: str = "main", *, sealed: bool = True) -> AsyncGenerator[Call]:
         call_id = f"{secrets.token_hex(6)}@test"
-        ticket = Passport(tenant="acme", kind="menu", target=target, caller="+4930555")
-        value = passport.seal(self.key, "serve", call_id, ticket, time.time())
         port = self._ear.getsockname()[1]
         async with self.agent.dial(
             f"sip:{target}@{self.agent.address}",
             sdp.offer(self.agent.address, port, (sdp.PCMA,)),
             call_id=call_id,
-            headers=[(passport.HEADER, value)] if sealed else [],
+            headers=[invited(self.key, call_id, target)] if sealed else [],
             cancel_on_end=False,
         ) as call:
             yield call

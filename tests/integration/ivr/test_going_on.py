@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,39 +16,16 @@ from services.core.menus import Enter, Menu, Record, Transfer
 from services.ivr.continuity import Continuity
 from services.ivr.server import Server
 from services.ivr.snapshot import load
-from tests.integration.ivr.two_servers import KEY, Cluster
+from tests.integration.ivr.two_servers import KEY, Cluster, adopt, cluster, gone, until
 from tests.support.ivr_phone import CALLEE, RATE, IvrPhone, ivr_phone
-from tests.support.redis import PORT, redis
+from tests.support.redis import redis
 
-__all__ = ["redis"]
+__all__ = ["cluster", "redis"]
 
 PROMPT, NEXT, SAID = 2, 1, 0
 """Which of the probe's voices is what."""
 TWICE = 1.3
 """Seconds of a prompt that may be heard again: it is written down once a second."""
-
-
-@pytest.fixture
-def cluster(redis: tuple[str, int], tmp_path: Path) -> Cluster:
-    address, _ = redis
-    return Cluster(address.rpartition(".")[0], tmp_path, (address, PORT))
-
-
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - it is looked at from outside
-            await trio.sleep(0.02)
-
-
-def gone(server: Server) -> None:
-    """The server says and sends nothing any more."""
-    for session in list(server.sessions):
-        session.leave(gently=False)
-
-
-def adopt(cluster: Cluster, continuity: Continuity) -> None:
-    for call, value in list(cluster.journal.items()):
-        continuity.adopt(call, value)
 
 
 @asynccontextmanager

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import trio
@@ -18,11 +17,12 @@ from services.ivr.server import Server
 from services.ivr.web import AT_ONCE, open_web
 from tests.integration.ivr.hostile_phone import OFFERS, flood, raw_phone
 from tests.integration.ivr.hostile_web import BAD, HostileWeb, hostile_web
-from tests.integration.ivr.two_servers import KEY, Cluster
+from tests.integration.ivr.two_servers import KEY, Cluster, adopt, cluster, gone, until
+from tests.support.faults import no_fault
 from tests.support.ivr_phone import RATE, IvrPhone
-from tests.support.redis import PORT, redis
+from tests.support.redis import redis
 
-__all__ = ["redis"]
+__all__ = ["cluster", "no_fault", "redis"]
 
 # An answer that is not read to its end leaves generators of httpx and httpcore behind.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning")
@@ -30,19 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWa
 FINE, SORRY, AT_MENU = 2, 1, 0
 """Which of the probe's voices is what."""
 DEADLINE = 2
-
-
-@pytest.fixture(autouse=True)
-def _no_fault(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """A server may live on after a fault of its own, and logs it: here that is a failure."""
-    yield
-    assert not [record for record in caplog.records if record.exc_info]
-
-
-@pytest.fixture
-def cluster(redis: tuple[str, int], tmp_path: Path) -> Cluster:
-    address, _ = redis
-    return Cluster(address.rpartition(".")[0], tmp_path, (address, PORT))
 
 
 class Callers:
@@ -56,14 +43,11 @@ class Callers:
         self._calls = 0
         self._room = trio.CapacityLimiter(len(plane.ports))
 
-    def phone(self) -> IvrPhone:
-        self._calls += 1
-        heard = self._cluster.directory / f"{self._agent.address}-{self._calls}.wav"
-        return IvrPhone(self._agent, self._plane, heard)
-
     async def hears(self, menu: str, voice: int) -> None:
         """Who calls ``menu`` hears a voice, and no other one, and then the call ends."""
-        phone = self.phone()
+        self._calls += 1
+        heard = self._cluster.directory / f"{self._agent.address}-{self._calls}.wav"
+        phone = IvrPhone(self._agent, self._plane, heard)
         async with self._room, trio.open_nursery() as nursery:
             nursery.start_soon(phone.dial, self._at, KEY, menu)
             with trio.fail_after(DEADLINE + 20):
@@ -107,23 +91,32 @@ def _menus(cluster: Cluster, web: HostileWeb) -> None:
     cluster.menus(*asking, keys)
 
 
-async def test_whatever_a_web_service_answers(cluster: Cluster) -> None:
-    """Many at once: the callers hear what is said otherwise, and a good service is heard."""
+@asynccontextmanager
+async def attacked(cluster: Cluster) -> AsyncGenerator[tuple[Server, HostileWeb, Callers]]:
+    """A server whose good callers hear what they should at the end, whatever came before."""
     async with (
         hostile_web(f"{cluster.network}.31") as web,
         cluster.server(11) as (server, _),
         callers(cluster, server) as there,
-        callers(cluster, server, 22) as more,
-        callers(cluster, server, 23) as most,
     ):
         _menus(cluster, web)
-        async with trio.open_nursery() as nursery:
-            for name, who in zip(BAD, itertools.cycle((more, most)), strict=False):
-                nursery.start_soon(who.hears, name, SORRY)
-            await there.hears("fine", FINE)
+        yield server, web, there
         await there.hears("fine", FINE)
         assert not server.sessions
         assert not cluster.journal
+
+
+async def test_whatever_a_web_service_answers(cluster: Cluster) -> None:
+    """Many at once: the callers hear what is said otherwise, and a good service is heard."""
+    async with (
+        attacked(cluster) as (server, web, there),
+        callers(cluster, server, 22) as more,
+        callers(cluster, server, 23) as most,
+        trio.open_nursery() as nursery,
+    ):
+        for name, who in zip(BAD, itertools.cycle((more, most)), strict=False):
+            nursery.start_soon(who.hears, name, SORRY)
+        await there.hears("fine", FINE)
     assert len(web.asked) == len(BAD) + 2
     assert not [asked for asked in web.asked if b"cookie" in asked.lower()]
 
@@ -133,9 +126,7 @@ async def test_a_tenant_has_its_own_turns(cluster: Cluster) -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(AT_ONCE):
                 nursery.start_soon(asks.ask, "acme", web.url + "silent", {}, 20)
-            with trio.fail_after(10):
-                while len(web.asked) < AT_ONCE:  # noqa: ASYNC110 - the service is not told more
-                    await trio.sleep(0.02)
+            await until(lambda: len(web.asked) == AT_ONCE)
             assert await asks.ask("acme", web.url + "fine", {}, 0.3) is None
             assert await asks.ask("other", web.url + "fine", {}, 5) == {"to": "fine"}
             nursery.cancel_scope.cancel()
@@ -143,12 +134,7 @@ async def test_a_tenant_has_its_own_turns(cluster: Cluster) -> None:
 
 
 async def test_whatever_a_phone_offers(cluster: Cluster) -> None:
-    async with (
-        hostile_web(f"{cluster.network}.31") as web,
-        cluster.server(11) as (server, _),
-        callers(cluster, server) as there,
-    ):
-        _menus(cluster, web)
+    async with attacked(cluster) as (server, _, there):
         found: dict[str, int] = {}
 
         async def one(kind: str, offer: str) -> None:
@@ -167,9 +153,6 @@ async def test_whatever_a_phone_offers(cluster: Cluster) -> None:
         for kind in ("no media", "video alone", "other codecs", "no lines"):
             assert found[kind] == 488, kind
         assert set(found.values()) <= {200, 400, 488}, found
-        await there.hears("fine", FINE)
-        assert not server.sessions
-        assert not cluster.journal
 
 
 async def test_names_of_any_bytes_are_written_down(cluster: Cluster) -> None:
@@ -183,29 +166,17 @@ async def test_names_of_any_bytes_are_written_down(cluster: Cluster) -> None:
     ):
         _menus(cluster, web)
         assert await phone.invite(OFFERS["good"], name, ("Allow", name)) == 200
-        with trio.fail_after(5):
-            while not cluster.journal:  # noqa: ASYNC110 - it is looked at from outside
-                await trio.sleep(0.02)
-        for session in list(server.sessions):
-            session.leave(gently=False)
-        for call, record in list(cluster.journal.items()):
-            continuity.adopt(call, record)
-        with trio.fail_after(5):
-            while not second.sessions:  # noqa: ASYNC110
-                await trio.sleep(0.02)
+        await until(lambda: cluster.journal)
+        gone(server)
+        adopt(cluster, continuity)
+        await until(lambda: second.sessions)
 
 
 @pytest.mark.parametrize("method", ["INFO", "REFER", "UPDATE", "MESSAGE", "NOTIFY", "PRACK"])
 async def test_garbage_within_a_call(cluster: Cluster, method: str) -> None:
     bodies = [b"", b"Signal=", b"Signal=99\r\nDuration=-1", bytes(range(256)) * 200, b"\xff" * 60]
     kinds = ["application/dtmf-relay", "application/sdp", "multipart/mixed", "\udcff/\udcfe"]
-    async with (
-        hostile_web(f"{cluster.network}.31") as web,
-        cluster.server(11) as (server, _),
-        callers(cluster, server) as there,
-        raw_phone(cluster, server) as phone,
-    ):
-        _menus(cluster, web)
+    async with attacked(cluster) as (server, _, _), raw_phone(cluster, server) as phone:
         assert await phone.invite(OFFERS["good"]) == 200
         for body in bodies:
             for kind in kinds:
@@ -214,20 +185,11 @@ async def test_garbage_within_a_call(cluster: Cluster, method: str) -> None:
                 await phone.send(method, fields, body)
                 assert 200 <= await phone.answered() < 700
         await phone.bye()
-        await there.hears("fine", FINE)
-        assert not server.sessions
 
 
 async def test_a_flood_of_keys(cluster: Cluster) -> None:
-    async with (
-        hostile_web(f"{cluster.network}.31") as web,
-        cluster.server(11) as (server, _),
-        callers(cluster, server) as there,
-        raw_phone(cluster, server) as phone,
-    ):
-        _menus(cluster, web)
+    async with attacked(cluster) as (server, _, there), raw_phone(cluster, server) as phone:
         assert await phone.invite(OFFERS["good"]) == 200
         await trio.to_thread.run_sync(flood, phone.speaks_from, phone.heard_at)
         await there.hears("fine", FINE)
         await phone.bye()
-        assert not server.sessions

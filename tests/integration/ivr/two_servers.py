@@ -7,11 +7,12 @@ server is gone: `tests/cluster` has both.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 import trio
 
 from pbxctl.probe import audio
@@ -31,6 +32,7 @@ from services.ivr.status import State as Status
 from services.ivr.tapes import Tapes
 from services.ivr.web import open_web
 from tests.support.ivr_phone import RATE
+from tests.support.redis import PORT
 
 KEY = bytes(32)
 
@@ -116,3 +118,29 @@ class Cluster:
             nursery.start_soon(agent.serve, Answering(server, status).answer)
             yield server, continuity
             nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def cluster(redis: tuple[str, int], tmp_path: Path) -> Cluster:
+    """For modules that import `tests.support.redis.redis`, too."""
+    address, _ = redis
+    return Cluster(address.rpartition(".")[0], tmp_path, (address, PORT))
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Raises trio.TooSlowError."""
+    with trio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - it is looked at from outside
+            await trio.sleep(0.02)
+
+
+def gone(server: Server) -> None:
+    """The server says and sends nothing any more."""
+    for session in list(server.sessions):
+        session.leave(gently=False)
+
+
+def adopt(cluster: Cluster, continuity: Continuity) -> None:
+    """Have a server take over every call, which takes a moment."""
+    for call, value in list(cluster.journal.items()):
+        continuity.adopt(call, value)
