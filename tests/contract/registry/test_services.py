@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from services.core.discovery import Check, Instance, Registry, RegistryRefusedError, Service
-from tests.contract.registry.waiting import eventually
 from tests.support.hosts import loopback_network
+from tests.support.waiting import eventually
 
 MEDIA = Service(
     id="acme-media-media1",

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from services.core.discovery import Check, Registry, RegistryRefusedError, Service, Session
-from tests.contract.registry.waiting import eventually
+from tests.support.waiting import eventually
 
 GONE = "11111111-2222-3333-4444-555555555555"
 

@@ -5,7 +5,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from pbxctl.deployment import Job
 from pbxctl.engines.engine import JobStatus, TaskStatus
 from pbxctl.engines.executor.processes import lock_holder
 from pbxctl.engines.local import LocalEngine
+from tests.support.waiting import eventually
 
 JOB = """\
 variable "id" {{ type = string }}
@@ -155,20 +156,6 @@ class Bench:
 
 
 T = TypeVar("T")
-
-
-async def eventually(
-    ask: Callable[[], Awaitable[T]], wish: Callable[[T], object] = bool, *, within: float = 30.0
-) -> T:
-    """The first answer that meets the wish. Raises AssertionError with the last that did not."""
-    answer: T | None = None
-    with trio.move_on_after(within):
-        while True:
-            answer = await ask()
-            if wish(answer):
-                return answer
-            await trio.sleep(0.05)
-    raise AssertionError(f"not within {within:g} s; last: {str(answer)[-500:]}")
 
 
 def free_port() -> int:

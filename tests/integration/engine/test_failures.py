@@ -18,7 +18,8 @@ import trio
 from pbxctl.deployment import Job
 from pbxctl.engines.engine import EngineError
 from pbxctl.engines.executor.processes import start_time
-from tests.integration.engine.conftest import PRESTART, Bench, eventually
+from tests.integration.engine.conftest import PRESTART, Bench
+from tests.support.waiting import eventually
 
 SLEEP = "echo at work; exec sleep 1000"
 

@@ -14,7 +14,8 @@ import trio
 from pbxctl.deployment import Job
 from pbxctl.engines.engine import EngineError
 from pbxctl.engines.local import JobFileError
-from tests.integration.engine.conftest import PRESTART, Bench, eventually, free_port
+from tests.integration.engine.conftest import PRESTART, Bench, free_port
+from tests.support.waiting import eventually
 
 SLEEP = "echo at work; exec sleep 1000"
 LIBRARYS = 1 << 31 | 1 << 32

@@ -8,7 +8,8 @@ import signal
 import trio
 
 from services.core.discovery import Check, Registry, Service
-from tests.integration.engine.conftest import Bench, eventually
+from tests.integration.engine.conftest import Bench
+from tests.support.waiting import eventually
 
 MEDIA = Service(id="test-media-m1", name="media", checks=(Check(ttl=5),))
 

@@ -16,9 +16,10 @@ from services.core.menus import Enter, Menu, Record, Transfer
 from services.ivr.continuity import Continuity
 from services.ivr.server import Server
 from services.ivr.snapshot import load
-from tests.integration.ivr.two_servers import KEY, Cluster, adopt, cluster, gone, until
+from tests.integration.ivr.two_servers import KEY, Cluster, adopt, cluster, gone
 from tests.support.ivr_phone import CALLEE, RATE, IvrPhone, ivr_phone
 from tests.support.redis import redis
+from tests.support.waiting import until
 
 __all__ = ["cluster", "redis"]
 

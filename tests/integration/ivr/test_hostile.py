@@ -17,10 +17,11 @@ from services.ivr.server import Server
 from services.ivr.web import AT_ONCE, open_web
 from tests.integration.ivr.hostile_phone import OFFERS, flood, raw_phone
 from tests.integration.ivr.hostile_web import BAD, HostileWeb, hostile_web
-from tests.integration.ivr.two_servers import KEY, Cluster, adopt, cluster, gone, until
+from tests.integration.ivr.two_servers import KEY, Cluster, adopt, cluster, gone
 from tests.support.faults import no_fault
 from tests.support.ivr_phone import RATE, IvrPhone
 from tests.support.redis import redis
+from tests.support.waiting import until
 
 __all__ = ["cluster", "no_fault", "redis"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import av
 import httpx
@@ -15,6 +15,7 @@ from pbxctl.probe import audio
 from pbxctl.probe.audio import loudness
 from tests.integration.ivr.conftest import ivr_server
 from tests.support.pbx import Pbx, Spec, pbx, user
+from tests.support.waiting import eventually
 
 OWN = "990"
 SPOKEN = 5.0
@@ -33,12 +34,6 @@ def boxes(spec: Spec) -> None:
 def office() -> Iterator[Pbx]:
     with pbx(edit=boxes) as running:
         yield running
-
-
-async def until(condition: Callable[[], Awaitable[bool]], within: float = 30) -> None:
-    with trio.fail_after(within):
-        while not await condition():  # noqa: ASYNC110 - what is asked tells nobody
-            await trio.sleep(0.2)
 
 
 def samples(data: bytes, rate: int) -> audio.Samples:
@@ -70,7 +65,7 @@ async def test_a_message_is_left_and_heard(office: Pbx) -> None:
     async def left() -> bool:
         return bool(await messages())
 
-    await until(left)
+    await eventually(left)
     (message,) = await messages()
     assert message["caller"] == "2001"
     assert message["state"] == "new"
@@ -90,12 +85,12 @@ async def test_a_message_is_left_and_heard(office: Pbx) -> None:
             return (await messages())[0]["state"] == "saved"
 
         # Envelope, message, and what can be done with it, all of it to its end.
-        await until(heard, 60)
+        await eventually(heard, within=60)
         assert loudness(call.samples()[-16000 * 20 :]) > -40
         await call.dial_tones("7")
 
         async def gone() -> bool:
             return not await messages()
 
-        await until(gone)
+        await eventually(gone)
         await call.hang_up()

@@ -7,7 +7,7 @@ server is gone: `tests/cluster` has both.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -125,13 +125,6 @@ def cluster(redis: tuple[str, int], tmp_path: Path) -> Cluster:
     """For modules that import `tests.support.redis.redis`, too."""
     address, _ = redis
     return Cluster(address.rpartition(".")[0], tmp_path, (address, PORT))
-
-
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Raises trio.TooSlowError."""
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - it is looked at from outside
-            await trio.sleep(0.02)
 
 
 def gone(server: Server) -> None:

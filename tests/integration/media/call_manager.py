@@ -11,7 +11,8 @@ from fastapi import FastAPI, Request, Response
 
 from services.core.admin import serve
 from services.core.discovery import Check, Registry, Service
-from tests.integration.media.media_server import CLUSTER, TOKEN, eventually
+from tests.integration.media.media_server import CLUSTER, TOKEN
+from tests.support.waiting import until
 
 
 class CallManager:
@@ -24,7 +25,7 @@ class CallManager:
         self.refused = 0
 
     async def until_recordings(self, count: int) -> list[dict[str, Any]]:
-        await eventually(lambda: len(self.recordings) >= count, 25)
+        await until(lambda: len(self.recordings) >= count, 25)
         return list(self.recordings.values())
 
     def application(self) -> FastAPI:

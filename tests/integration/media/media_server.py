@@ -22,17 +22,11 @@ from services.media import rtpengine
 from services.media.settings import MediaSettings
 from tests.contract.registry.implementations import running
 from tests.support.hosts import loopback_network
+from tests.support.waiting import until
 
 PROJECT = Path(__file__).parents[3]
 TOKEN = "0123456789abcdef"
 CLUSTER = "test"
-
-
-async def eventually(check: Callable[[], bool], within: float = 15.0) -> None:
-    """Wait for something that another process does."""
-    with trio.fail_after(within):
-        while not check():  # noqa: ASYNC110 - another process sets no Event of this one
-            await trio.sleep(0.05)
 
 
 class MediaServer:
@@ -89,7 +83,7 @@ class MediaServer:
         """As the engine does; the registry, which runs in this process, has to go on."""
         process = self.processes[task]
         process.terminate()
-        await eventually(lambda: process.poll() is not None, 10)
+        await until(lambda: process.poll() is not None, 10)
 
     def log(self, task: str) -> str:
         return (self.root / f"{task}.log").read_text()

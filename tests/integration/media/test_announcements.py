@@ -11,9 +11,10 @@ import trio
 from services.core.audio import tones
 from services.media import sdp
 from tests.integration.media.call_manager import call_manager
-from tests.integration.media.media_server import MediaServer, eventually, media_server
+from tests.integration.media.media_server import MediaServer, media_server
 from tests.integration.media.phone import Phone, phone
 from tests.integration.media.sound import loudness, power
+from tests.support.waiting import until
 
 
 class Caller:
@@ -79,7 +80,7 @@ async def lab() -> AsyncIterator[tuple[MediaServer, Caller, Phone]]:
         with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as socket:
             await socket.bind((f"{server.network}.1", 5060))
             voices = server.settings.data_dir / "prompts"
-            await eventually(lambda: len(list(voices.glob("spoken/*/*.wav"))) == 8)
+            await until(lambda: len(list(voices.glob("spoken/*/*.wav"))) == 8)
             yield server, Caller(socket, server), listener
 
 
@@ -125,7 +126,7 @@ async def test_cancel() -> None:
     async with lab() as (_, caller, listener):
         await caller.send("INVITE", listener.offer(), X_PBX_Final="486")
         await caller.expect(183)
-        await eventually(lambda: len(listener.received) > 10)
+        await until(lambda: len(listener.received) > 10)
         await caller.send("CANCEL")
         assert "CSeq: 1 CANCEL" in await caller.expect(200)
         assert "CSeq: 1 INVITE" in await caller.expect(487)

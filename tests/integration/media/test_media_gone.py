@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from services.core.ng import open_ng
 from tests.integration.media.call_manager import call_manager
-from tests.integration.media.media_server import eventually, media_server
+from tests.integration.media.media_server import media_server
 from tests.integration.media.phone import Call, both_talk, phone
+from tests.support.waiting import until
 
 
 async def test_every_call_manager_is_told_of_a_call_whose_media_are_gone() -> None:
@@ -23,7 +24,7 @@ async def test_every_call_manager_is_told_of_a_call_whose_media_are_gone() -> No
             call = Call(ng, "a/b c&d%20<é>@host")
             await call.connect(caller, callee)
             await both_talk(caller, callee, 0.3)
-            await eventually(lambda: bool(first.ended and second.ended))
+            await until(lambda: bool(first.ended and second.ended))
         assert first.ended == [(call.id, "media-timeout")]
         assert second.ended == [(call.id, "media-timeout")]
 

@@ -17,8 +17,8 @@ import trio.testing
 from services.media.mirror.document import interface
 from services.media.mirror.sessions import Sessions
 from services.media.mirror.store import Exchange
-from tests.integration.media.media_server import eventually
 from tests.support.redis import PORT, redis
+from tests.support.waiting import until
 
 __all__ = ["redis"]
 
@@ -59,7 +59,7 @@ async def serving(address: str) -> AsyncIterator[tuple[Serving, coredis.Redis[by
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(found.exchange.write)
-        await eventually(lambda: not found.exchange.problem)
+        await until(lambda: not found.exchange.problem)
         yield found, client
         nursery.cancel_scope.cancel()
 

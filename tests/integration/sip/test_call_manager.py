@@ -28,6 +28,7 @@ from services.core.sip import (
 from tests.integration.calls.lab import SALES, Lab
 from tests.support.kamailio import PASSWORD
 from tests.support.sipp import sipp
+from tests.support.waiting import until
 
 CALLER = Path(__file__).parent / "scenarios/caller.xml"
 _hosts = itertools.cycle(range(60, 99))
@@ -85,12 +86,6 @@ class Answerer:
             await call.wait_ended()
         assert call.ended is not None
         self.ended.append(call.ended)
-
-
-async def until(condition: object, within: float = 30.0) -> None:
-    with trio.fail_after(within):
-        while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - nobody says when
-            await trio.sleep(0.01)
 
 
 async def test_call_and_renegotiation(lab: Lab) -> None:

@@ -27,6 +27,7 @@ from services.core.sip import (
 )
 from services.core.sip.adoption import adopt_call
 from tests.support.hosts import loopback_network
+from tests.support.waiting import until
 
 OFFER = sdp.offer("192.0.2.1", 4000)
 WITHIN = 30.0
@@ -60,12 +61,6 @@ async def two(
 
 def at(agent: UserAgent, transport: str = "udp") -> str:
     return f"sip:{agent.name}@{agent.address}:{agent.port};transport={transport}"
-
-
-async def until(condition: Callable[[], object], within: float = WITHIN) -> None:
-    with trio.fail_after(within):
-        while not condition():  # noqa: ASYNC110 - what is waited for says nothing
-            await trio.sleep(0.005)
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])

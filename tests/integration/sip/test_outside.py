@@ -13,7 +13,8 @@ from services.core.sip import (
     NotifyReceived,
     UserAgent,
 )
-from tests.integration.sip.test_calls import at, two, until
+from tests.integration.sip.test_calls import at, two
+from tests.support.waiting import until
 
 SUMMARY = "application/simple-message-summary"
 

@@ -16,8 +16,8 @@ import trio.testing
 from services.core.succession.estates import Estates
 from services.core.succession.inheritance import Estate
 from services.core.succession.journal import IDLE, REMEMBERED, Journal
-from tests.contract.registry.waiting import eventually
 from tests.support.redis import PORT, redis
+from tests.support.waiting import eventually
 
 __all__ = ["redis"]
 Redis = tuple[str, int]

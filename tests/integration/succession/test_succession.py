@@ -22,9 +22,9 @@ from pbxctl.engines.local.registry.storage import Storage
 from services.core.failover.timing import OPINION
 from services.core.settings import Peer
 from tests.contract.registry.implementations import running
-from tests.integration.media.media_server import eventually
 from tests.integration.succession.app_server import Place
 from tests.support.redis import PORT, redis
+from tests.support.waiting import until
 
 __all__ = ["redis"]
 MANAGERS = ("cm1", "cm2", "cm3")
@@ -179,7 +179,7 @@ class Cluster:
         lines = [f"call {call} {port}" for call, port in self.phones.ports.items()]
         await servers[0].tell(*lines, "flush")
         await servers[0].says("flushed")
-        await eventually(lambda: all(self.phones.heard.values()))
+        await until(lambda: all(self.phones.heard.values()))
         # Whose lease has just begun takes nothing: others may still miss an earlier life of it.
         await trio.sleep(2 * OPINION)
         return servers
@@ -222,7 +222,7 @@ async def open_nursery() -> AsyncIterator[trio.Nursery]:
 
 async def adopted_once(survivors: list[Process]) -> None:
     """Each call by one of them."""
-    await eventually(lambda: sum(len(s.values("adopted")) for s in survivors) >= CALLS)
+    await until(lambda: sum(len(s.values("adopted")) for s in survivors) >= CALLS)
     await trio.sleep(0.5)
     calls = [call for server in survivors for call in server.values("adopted")]
     assert sorted(calls) == sorted(f"{number}@phone" for number in range(CALLS))
