@@ -33,7 +33,7 @@ JOINS, LEAVES = 5.0, 2.0
 """Seconds, of a machine that is in time."""
 RELOADS = 10.0
 """Seconds in which Kamailio takes up one change of its media servers at most."""
-SOAK, EVERY, SEED = 120.0, 30.0, 7
+SEED = 7
 PAIRS = 6
 AWAY = 5.0
 """Seconds without Consul before anything is asked of the cluster."""
@@ -344,8 +344,11 @@ def test_drain_tells_what_became_of_calls(balanced: Balanced) -> None:
     assert balanced.states("m2") == {"up"}
 
 
-def test_two_minutes_of_calls_with_random_failures(made: Cluster) -> None:
-    report = trio.run(soak.run, made, SOAK, SEED, EVERY)
+@pytest.mark.parametrize(
+    ("seconds", "every"), [(45.0, 15.0), pytest.param(120.0, 30.0, marks=pytest.mark.long)]
+)
+def test_calls_with_random_failures(made: Cluster, seconds: float, every: float) -> None:
+    report = trio.run(soak.run, made, seconds, SEED, every)
     assert report.ended > 20, report.text()
     assert report.failures, report.text()
     assert not report.wrong(), report.text()
