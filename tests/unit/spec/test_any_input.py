@@ -191,7 +191,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(relaxed, max_examples=300)
+@settings(relaxed, max_examples=100)
 @given(
     st.lists(
         st.tuples(st.integers(0, 10_000), st.sampled_from("srdx"), values), min_size=1, max_size=4
