@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import selectors
 import socket
@@ -30,8 +31,10 @@ from tests.cluster.call_managers import NAMES
 from tests.cluster.chaos.cluster import Cluster
 from tests.cluster.lab import Host, Lab, lab
 from tests.cluster.managers import pid_of
+from tests.cluster.signalling import ROOT
 from tests.cluster.signalling_documents import CLUSTER
 from tests.integration.calls.party import Call, Message, Party, sdp
+from tests.support.smtp_server import PASSWORD, SECRET, MailServer, make_certificates
 
 RATE = 8000
 FRAME = 0.02
@@ -44,17 +47,22 @@ MAIN = "800"
 PROMPT = 2
 """Which of the probe's voices menu ``main`` speaks with."""
 SECONDS = 12.0
+WELL_FOR = 4
+"""Seconds after which a failure is over."""
 
 
 class Menus(Cluster):
     """`Cluster` with IVR servers ``a1`` and ``a2``; users reach menu ``main`` as 800.
 
-    Key 1 there hangs up.
+    Key 1 there hangs up. Administrators are mailed through ``mail``.
     """
 
     def __init__(self, network: Lab) -> None:
         super().__init__(network)
         self.servers = [network[name] for name in SERVERS]
+        self.mail = MailServer(network.directory / "mail", self.outside.address, 2525)
+        make_certificates(self.mail.directory, self.mail.address)
+        self.alerts = self.mail.alerts(well_for=WELL_FOR)
         self.menus = {
             MAIN: Menu(
                 name="main", prompt={"en": self._voice(PROMPT)}, keys={"1": (HangUp(),)}, after=60
@@ -78,6 +86,13 @@ class Menus(Cluster):
         where = ["--bind", self.infra.address, "--port", str(REDIS)]
         words = ["redis-server", *where, "--save", "", "--protected-mode", "no"]
         self.infra.start(words, name="redis")
+        self.outside.start(self.mail.command, env={"PYTHONPATH": str(ROOT)}, name="mail")
+        assert self.api(
+            self.managers[0],
+            f"/v1/secrets/{SECRET}",
+            "PUT",
+            json.dumps({"value": PASSWORD}).encode(),
+        )
         for host in self.servers:
             self.start_server(host)
         self.until_states("up", "up")

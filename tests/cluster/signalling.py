@@ -22,7 +22,7 @@ import trio
 
 from services.call_manager.continuity import LASTS
 from services.call_manager.control import OVER
-from services.core.configuration import encode
+from services.core.configuration import Alerts, encode
 from services.core.menus import Menu
 from tests.cluster.lab import Host, Lab, Process, lab
 from tests.cluster.signalling_documents import CLUSTER, DOMAIN, USERS, documents, users
@@ -64,6 +64,7 @@ class Signalling:
     """
 
     menus: Mapping[str, Menu] = {}
+    alerts = Alerts()
 
     def __init__(self, network: Lab) -> None:
         self.network = network
@@ -195,7 +196,7 @@ class Signalling:
 
     async def _configure(self) -> None:
         udp, tcp = (self.network.address(host) for host in CARRIERS.values())
-        found = documents(udp, tcp, self.menus)
+        found = documents(udp, tcp, self.menus, self.alerts)
         async with self.infra.http() as http:
             for name, raw in found.items():
                 answer = await http.put(f"/v1/kv/pbx/{CLUSTER}/config/{name}", content=raw)
@@ -288,7 +289,8 @@ class Signalling:
             connection.sock = host.socket(kind=socket.SOCK_STREAM)
             connection.sock.settimeout(20)
             connection.sock.connect((host.address, 7080))
-            connection.request(method, path, body or None, {"Authorization": f"Bearer {TOKEN}"})
+            headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+            connection.request(method, path, body or None, headers)
             answer = connection.getresponse()
             text = answer.read()
             return json.loads(text) if answer.status in good else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from services.core.configuration import (
+    Alerts,
     Cluster,
     Destination,
     Manifest,
@@ -43,7 +44,7 @@ def users() -> list[User]:
     ]
 
 
-def documents(udp: str, tcp: str, menus: Mapping[str, Menu]) -> dict[str, bytes]:
+def documents(udp: str, tcp: str, menus: Mapping[str, Menu], alerts: Alerts) -> dict[str, bytes]:
     """By key, the manifest last; ``udp`` and ``tcp`` are the carriers' addresses.
 
     ``menus`` are by the extension by which users reach them, others by +4930100 and that.
@@ -72,7 +73,7 @@ def documents(udp: str, tcp: str, menus: Mapping[str, Menu]) -> dict[str, bytes]
         for extension, menu in menus.items()
     }
     found = {
-        "cluster": encode(Cluster(name=CLUSTER)),
+        "cluster": encode(Cluster(name=CLUSTER, alerts=alerts)),
         "routes": encode(
             [Route(name="german", match=("+49*",), trunks=(RouteTrunk(trunk="udp"),))]
         ),

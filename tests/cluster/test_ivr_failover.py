@@ -53,17 +53,32 @@ async def handed_over(fleet: IvrFleet) -> None:
     assert await fleet.post("app1", "/v1/hand-over") == {"calls": 1}
 
 
+async def cut_off(fleet: IvrFleet) -> None:
+    """The caller still hears it, and Redis and Consul are where the managers are."""
+    fleet.servers["app1"].partition(*fleet.managers)
+
+
+async def unheard(fleet: IvrFleet) -> None:
+    fleet.servers["app1"].partition(*fleet.managers, direction="to")
+
+
+async def deaf(fleet: IvrFleet) -> None:
+    fleet.servers["app1"].partition(*fleet.managers, direction="from")
+
+
 Failure = Callable[[IvrFleet], Awaitable[None]]
 LONG = pytest.mark.long
 FAILURES = [
     killed,
     *(pytest.param(each, marks=LONG) for each in (hung, powered_off, terminated, handed_over)),
+    *(pytest.param(each, marks=LONG) for each in (cut_off, unheard, deaf)),
 ]
 
 
 async def back(fleet: IvrFleet) -> None:
     """The first server is there again, and takes calls."""
     host = fleet.servers["app1"]
+    host.heal()
     if not host.on:
         host.power_on()
     elif fleet.processes["app1"].running:

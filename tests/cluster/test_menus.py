@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from email.message import EmailMessage
 
+import numpy as np
 import pytest
+import trio
 
 from pbxctl.probe import audio
+from tests.cluster.measure import Lateness
 from tests.cluster.menus import (
     MAIN,
     PROMPT,
     RATE,
     SECONDS,
     SERVERS,
+    WELL_FOR,
     WITH_KEYS,
     Listening,
     Menus,
     menus,
 )
+from tests.cluster.signalling_documents import CLUSTER
 from tests.cluster.test_ivr_failover import goes_on
-from tests.integration.calls.party import sdp
+from tests.integration.calls.party import Party, sdp
 
+log = logging.getLogger(__name__)
+
+NEW_CALLS, NEW_EVERY = 15, 0.1
+ANSWERED = 3.0
+"""Seconds in which the last of them is answered."""
 SETTLED = 6.0
 """Seconds after which a server that is back takes calls again, and inherits."""
 
@@ -72,6 +85,60 @@ def test_calls_are_spread_and_a_prompt_goes_on_where_a_host_dies(ivr: Menus) -> 
     also.hang_up()
     ivr.one_record(also.call_id, code=200)
     ivr.idle()
+
+
+def test_new_calls_are_answered_while_a_host_dies(ivr: Menus) -> None:
+    phones = [ivr.phone(str(2001 + n)) for n in range(NEW_CALLS)]
+    took: list[float] = []
+
+    def call(phone: Party) -> None:
+        began = time.monotonic()
+        out = ivr.call(phone)
+        took.append(time.monotonic() - began)
+        time.sleep(1.0)
+        out.hang_up()
+
+    with Lateness() as late, ThreadPoolExecutor(NEW_CALLS) as pool:
+        ivr.network[SERVERS[0]].power_off()
+        calls: list[Future[None]] = []
+        for phone in phones:
+            calls.append(pool.submit(call, phone))
+            time.sleep(NEW_EVERY)
+        for each in calls:
+            each.result()
+    log.info("calls while an IVR server dies: answered after %s s", [f"{s:.2f}" for s in took])
+    assert max(took) < ANSWERED + late.total
+    assert np.median(took) < 0.5 + late.total
+    ivr.idle()
+
+
+def test_administrators_are_mailed_once_by_three_managers(ivr: Menus) -> None:
+    def of_a1() -> list[EmailMessage]:
+        return [mail for mail in ivr.mail.mails if " a1 " in mail["Subject"]]
+
+    def open_failures() -> bool:
+        assert ivr.holder
+        found = ivr.api(ivr.holder, "/v1/alerts")
+        return found is None or any(not one["ended"] for one in found["incidents"])
+
+    ivr.wait(lambda: not open_failures(), "earlier failures to be over")
+    before = len(of_a1())
+    ivr.network["a1"].power_off()
+    ivr.wait(lambda: len(of_a1()) > before, "a mail")
+    # Who takes over from the sender knows what has been sent.
+    assert ivr.holder
+    dead = ivr.holder
+    dead.power_off()
+    ivr.network["a1"].power_on()
+    ivr.start_server(ivr.network["a1"])
+    ivr.wait(lambda: len(of_a1()) > before + 1, "a mail that it is well", 60)
+    dead.power_on()
+    ivr.holder = trio.run(ivr.view.ready)
+    time.sleep(2 * WELL_FOR)
+    failed, well = of_a1()[before:]
+    assert failed["Subject"] == f"[{CLUSTER}] IVR server a1 has failed"
+    assert well["Subject"] == f"[{CLUSTER}] IVR server a1 is well again"
+    assert well["In-Reply-To"] == failed["Message-ID"]
 
 
 def test_a_key_that_is_pressed_while_nobody_has_the_call_is_heard(ivr: Menus) -> None:

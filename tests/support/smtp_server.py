@@ -28,8 +28,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from services.core.configuration import Alerts, SecretRef
+
 USERNAME = "pbx"
 PASSWORD = "correct horse"
+SECRET = "alerts.smtp.password"
+"""The name that `MailServer.alerts` has for the password."""
+NOC = "noc@acme.example"
 STRANGER = "nobody@"
 """Begins the addresses that it refuses."""
 
@@ -58,16 +63,30 @@ class MailServer:
         """Of each mail, the envelope's."""
         return [f.read_text().split() for f in sorted(self.directory.glob("*.to"))]
 
+    def alerts(self, **fields: Any) -> Alerts:
+        """The settings with which administrators are mailed through it."""
+        return Alerts(
+            email=(NOC,),
+            smtp_host=self.address,
+            smtp_port=self.port,
+            smtp_username=USERNAME,
+            smtp_password=SecretRef(secret=SECRET),
+            smtp_ca=self.ca,
+            **fields,
+        )
+
     def refuse(self, answer: str) -> None:
         """Answer DATA with this from now on; "" takes mails again."""
         (self.directory / "answer").write_text(answer)
 
-    def start(self) -> None:
+    @property
+    def command(self) -> list[str]:
+        """What runs it."""
         where = (str(self.directory), self.address, str(self.port))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.smtp_server", *where],
-            cwd=Path(__file__).parents[2],
-        )
+        return [sys.executable, "-m", "tests.support.smtp_server", *where]
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command, cwd=Path(__file__).parents[2])
 
     def stop(self) -> None:
         if self.process is not None:

@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 import trio
 
-from services.core.configuration import Alerts, Cluster, SecretRef, Switch, encode
+from services.core.configuration import Cluster, Switch, encode
 from tests.integration.agent.lab import CLUSTER, Lab, plain, wait_until_up
-from tests.support.smtp_server import PASSWORD, USERNAME, MailServer, listening, mail_server
+from tests.support.smtp_server import NOC, PASSWORD, SECRET, MailServer, listening, mail_server
 
-NOC = "noc@acme.example"
-SECRET = "alerts.smtp.password"
 WELL_FOR = 4
 MAILED_WITHIN = 40.0
 """Seconds: two checks that fail, a patience of 1 s, 2 s of gathering, on a loaded machine."""
@@ -24,16 +22,7 @@ async def alerting(manager: Lab, mail: MailServer, **fields: Any) -> None:
     """Configure the mail server, and start a media server."""
     answer = await manager.http.put(f"/v1/secrets/{SECRET}", json={"value": PASSWORD})
     assert answer.status_code == 200
-    alerts = Alerts(
-        email=(NOC,),
-        well_for=WELL_FOR,
-        smtp_host=mail.address,
-        smtp_port=mail.port,
-        smtp_username=USERNAME,
-        smtp_password=SecretRef(secret=SECRET),
-        smtp_ca=mail.ca,
-        **fields,
-    )
+    alerts = mail.alerts(well_for=WELL_FOR, **fields)
     await manager.apply(plain() | {"cluster": Cluster(name=CLUSTER, alerts=alerts)})
     manager.start_media("ms1", 31)
     await manager.media_is(ms1="up")
