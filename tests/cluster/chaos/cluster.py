@@ -53,12 +53,6 @@ class Cluster(Signalling):
         """Wait for who has the VIP: that is not ours to say."""
         self.holder = trio.run(self.view.ready)
 
-    def forget_calls(self) -> None:
-        """End what a failed trial left."""
-        if self.holder:
-            for call in self.up(self.holder):
-                self.api(self.holder, f"/v1/calls/{call}", "DELETE")
-
 
 @contextmanager
 def cluster(*more: str) -> Iterator[Cluster]:
