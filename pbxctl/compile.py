@@ -27,6 +27,7 @@ from services.core.configuration import (
     TrunkRegistration,
     User,
 )
+from services.core.menus import web_secret
 
 SMTP_PASSWORD = "alerts.smtp.password"  # noqa: S105  # the secret's name
 REGISTRY_HOST = "127.0.0.1"
@@ -367,4 +368,7 @@ def _secrets(spec: ClusterSpec) -> dict[str, str]:
     }
     if spec.alerts.smtp and spec.alerts.smtp.password:
         secrets[SMTP_PASSWORD] = spec.alerts.smtp.password.value
+    for tenant in spec.tenants:
+        for name, value in tenant.authorizations.items():
+            secrets[web_secret(tenant.name, name)] = value.value
     return dict(sorted(secrets.items()))

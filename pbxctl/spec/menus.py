@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from typing import Any, cast
 
+from pbxctl.spec import secrets
 from pbxctl.spec.draft import Inputs, Mention, Mentions, Missing, Report, attempt, items
 from pbxctl.spec.files import read_file
+from pbxctl.spec.model import Secret
 from pbxctl.spec.problems import Path, listing, printable
 from pbxctl.spec.units import seconds
 from services.core.configuration import Destination
@@ -49,11 +52,15 @@ Values = dict[str, Any]
 
 
 class MenuReader:
-    """Reads one tenant's menus; what they name is in ``mentions``, what they play in ``sounds``."""
+    """Reads one tenant's menus; what they name is in ``mentions``, what they play in ``sounds``.
+
+    ``authorizations`` are what web services are to know them by, as in `Tenant`.
+    """
 
     def __init__(self, language: str, hours: Values, inputs: Inputs, report: Report) -> None:
         self.mentions = Mentions()
         self.sounds: dict[str, bytes] = {}
+        self.authorizations: dict[str, Secret] = {}
         self._language = language
         self._hours = tuple(hours)
         self._inputs = inputs
@@ -218,11 +225,34 @@ class MenuReader:
         send: Values = raw.get("send", {})
         return Fetch(
             url=raw["url"],
+            authorization=self._authorization(raw, path),
             send={name: self._template(t, (*path, "send", name)) for name, t in send.items()},
             take=take,
             deadline=deadline,
             otherwise=self._steps(raw.get("otherwise"), (*path, "otherwise"), silent=silent),
         )
+
+    def _authorization(self, raw: Values, path: Path) -> str:
+        """What names the value of the header (RFC 7617, RFC 6750); "" where there is none."""
+        username = raw.get("username", "")
+        given = [name for name in ("username", "password", "token") if name in raw]
+        if given not in ([], ["username", "password"], ["token"]):
+            text = "give a username and a password, or a token alone"
+            self._report.add((*path, given[-1]), text, key=True)
+            return ""
+        if not given:
+            return ""
+        secret = secrets.resolve(raw[given[-1]], (*path, given[-1]), self._inputs, self._report)
+        value = f"Bearer {secret.value}"
+        if username:
+            value = "Basic " + b64encode(f"{username}:{secret.value}".encode()).decode()
+        elif not secret.value.isascii() or " " in secret.value:
+            self._report.add((*path, "token"), "expected a token of ASCII characters, no spaces")
+        name = hashlib.sha256(f"{username} {raw['url']}".encode()).hexdigest()[:16]
+        if self.authorizations.setdefault(name, Secret(value)).value != value:
+            text = "another request to the same url has another one"
+            self._report.add((*path, given[-1]), text, key=True)
+        return name
 
     def _branch(self, raw: Values, path: Path, *, silent: bool) -> Branch:
         return Branch(

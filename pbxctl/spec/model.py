@@ -178,7 +178,8 @@ class Dialling(msgspec.Struct, frozen=True, kw_only=True):
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     """``users`` are sorted by extension and hold HA1s, no passwords.
 
-    ``sounds`` are the files that its menus play, by the SHA-256 of their bytes.
+    ``sounds`` are the files that its menus play, by the SHA-256 of their bytes. ``authorizations``
+    are the values of that header that its menus send, by `services.core.menus.Fetch.authorization`.
     """
 
     name: str
@@ -193,6 +194,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     menus: dict[str, Menu] = {}
     hours: dict[str, Hours] = {}
     sounds: dict[str, bytes] = {}
+    authorizations: dict[str, Secret] = {}
     emergency: tuple[str, ...] = ()
     record: bool = False
     voicemail: Voicemail = Voicemail()

@@ -55,6 +55,7 @@ def read_tenant(
         menus=menus.read(raw.get("menus", {}), (*path, "menus")),
         hours=read_hours(raw.get("hours", {}), (*path, "hours"), inputs, report),
         sounds=menus.sounds,
+        authorizations=menus.authorizations,
         emergency=kept(raw.get("emergency")),
         record=raw.get("record", False),
         voicemail=_voicemail(raw.get("voicemail", {})),

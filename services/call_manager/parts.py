@@ -17,7 +17,8 @@ from services.call_manager.trunk_agent import Trunks
 from services.call_manager.user_copy import UserCopy
 from services.call_manager.vip import Vip
 from services.core.admin import Health
-from services.core.store import Database, Seal
+from services.core.seal import Seal
+from services.core.store import Database
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,8 @@ from services.call_manager.voicemail.waiting import Waiting
 from services.core.admin import Health, serve
 from services.core.configuration import ENABLED, Switch, decode, encode, prefix
 from services.core.discovery import Check, Registration, Registry, RegistryError, Service
-from services.core.store import Database, Seal, StoreError, migrate
+from services.core.seal import Seal
+from services.core.store import Database, StoreError, migrate
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from services.call_manager.settings import CallManagerSettings
 from services.call_manager.state import State, TrunkState
 from services.call_manager.tables import TablesWriter, Target
 from services.core.configuration import Trunk
-from services.core.store import Database, Seal, SealError, StoreError, secrets
+from services.core.seal import Seal, SealError
+from services.core.store import Database, StoreError, secrets
 
 log = logging.getLogger(__name__)
 

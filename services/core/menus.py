@@ -135,9 +135,11 @@ class Fetch(Step, frozen=True, kw_only=True, tag="request"):
 
     ``take`` is variable → path in the answer's JSON (``account.balance``). ``deadline`` in seconds.
     ``otherwise`` where the answer does not come, is no success or lacks what is taken.
+    ``authorization`` is what `web_secret` names the value of that header by, "" for none.
     """
 
     url: str
+    authorization: str = ""
     send: dict[str, str] = {}
     take: dict[str, str] = {}
     deadline: int = 3
@@ -293,3 +295,8 @@ def _prompts(steps: Steps) -> Iterator[Prompt]:
 def decode_menu(data: bytes) -> Menu:
     """The menu in a document; raises msgspec.ValidationError."""
     return msgspec.json.decode(data, type=Menu)
+
+
+def web_secret(tenant: str, authorization: str) -> str:
+    """The secret of a tenant's that `Fetch.authorization` means: never another tenant's."""
+    return f"web.{tenant}.{authorization}"

@@ -342,12 +342,16 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """POST ``body`` to ``url``; tells `Answered` within ``deadline`` seconds."""
+    """POST ``body`` to ``url``; tells `Answered` within ``deadline`` seconds.
+
+    ``authorization`` as in `Fetch`.
+    """
 
     serial: int
     url: str
     body: dict[str, str]
     deadline: int
+    authorization: str = ""
 
 
 class Find(msgspec.Struct, frozen=True):

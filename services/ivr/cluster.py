@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from services.core.discovery import Instance
+from services.core.seal import Seal, SealError
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ NAMES_FOR = 60.0
 """Seconds for which a tenant's names are good."""
 MOST_NAMES = 20_000
 PAGE = 1000
+SECRETS_FOR = 60.0
+"""Seconds for which a secret is good."""
 
 People = tuple[tuple[str, str], ...]
 
@@ -32,18 +35,36 @@ class _User(msgspec.Struct):
 
 
 class CallManagers:
-    """The Call Managers' admin API, whichever of them answers. Raises LookupError, with reasons."""
+    """The Call Managers' admin API, whichever of them answers. Raises LookupError, with reasons.
+
+    ``key`` is the cluster's.
+    """
 
     def __init__(
-        self, http: httpx.AsyncClient, instances: Callable[[], Iterable[Instance]]
+        self, http: httpx.AsyncClient, instances: Callable[[], Iterable[Instance]], key: bytes
     ) -> None:
         self._http = http
         self._instances = instances
         self._names: dict[str, tuple[float, People]] = {}
+        self._seal = Seal(key)
+        self._secrets: dict[str, tuple[float, str]] = {}
 
     async def sound(self, digest: str) -> bytes:
         """A file of sound by its digest."""
         return (await self._ask("GET", f"/v1/sounds/{digest}")).content
+
+    async def secret(self, name: str) -> str:
+        """A secret of the spec's, which travels sealed with the cluster key."""
+        now = trio.current_time()
+        known = self._secrets.get(name)
+        if known is None or now > known[0] + SECRETS_FOR:
+            sealed = (await self._ask("GET", f"/v1/sealed/{quote(name, safe='')}")).content
+            try:
+                known = now, self._seal.open(name, sealed)
+            except SealError as error:
+                raise LookupError(str(error)) from None
+            self._secrets[name] = known
+        return known[1]
 
     async def tell_way(self, call_id: str, way: list[str]) -> None:
         """What has become of a call so far, for its record; every Call Manager may write it."""

@@ -92,7 +92,7 @@ class Commanding:
         body |= {name: state.variables.get(name, "") for name in ("caller", "called")}
         doing = it.Fetching(serial=self.serial(), step=step)
         state.doing = doing
-        self.out.append(it.Ask(doing.serial, step.url, body, step.deadline))
+        self.out.append(it.Ask(doing.serial, step.url, body, step.deadline, step.authorization))
         self.wait(step.deadline + PATIENCE)
 
     def find(self, asking: Asking, keys: str) -> None:

@@ -76,7 +76,6 @@ class Ivr:
             http = await enter(
                 httpx.AsyncClient(headers=headers, timeout=PATIENCE, trust_env=False)
             )
-            web = await enter(open_web())
             plane = await enter(AudioPlane(s.address, ports=audio, capacity=2 * s.capacity + 10))
             agent = await enter(
                 UserAgent(
@@ -89,7 +88,8 @@ class Ivr:
             )
             checker = await enter(Checker(s.address, s.sip_port, self._key))
             nursery = await enter(trio.open_nursery())
-            managers = CallManagers(http, lambda: self._call_managers)
+            managers = CallManagers(http, lambda: self._call_managers, self._key)
+            web = await enter(open_web(managers.secret))
             library = Library(s.data_dir / "sounds", plane, managers.sound)
             keeping = Bookkeeping(s.cluster, registry, library, self.state)
             boxes = Boxes(s.data_dir / "voicemail", http, lambda: self._call_managers)

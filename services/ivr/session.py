@@ -12,6 +12,7 @@ import trio
 
 from services.core.audio import AudioError, Clip, Digit, Playback
 from services.core.configuration import Destination
+from services.core.menus import web_secret
 from services.core.passport import Passport
 from services.core.sip import SipError
 from services.ivr import call as it
@@ -252,7 +253,8 @@ class Session:
 
     async def _ask(self, command: it.Ask) -> None:
         tenant, web = self._ticket.tenant, self._server.web
-        answer = await web.ask(tenant, command.url, command.body, command.deadline)
+        secret = web_secret(tenant, command.authorization) if command.authorization else ""
+        answer = await web.ask(tenant, command.url, command.body, command.deadline, secret)
         self._tell.send_nowait(it.Answered(command.serial, answer))
 
     async def _find(self, command: it.Find) -> None:

@@ -10,7 +10,8 @@ import trio
 from services.call_manager.state import State
 from services.core.configuration import Alerts
 from services.core.mail import Attachment, MailError, MailServer, compose, domain_of, send
-from services.core.store import Database, Seal, SealError, StoreError, secrets
+from services.core.seal import Seal, SealError
+from services.core.store import Database, StoreError, secrets
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 import trio
-from fastapi import APIRouter, HTTPException, Path
+from fastapi import APIRouter, HTTPException, Path, Response
 
 from services.call_manager import control
 from services.call_manager.api.models import (
@@ -27,10 +27,10 @@ from services.call_manager.api.models import (
 from services.call_manager.parts import Parts
 from services.call_manager.routing.guard import source_key
 from services.core.admin import Problem, authorized_router
+from services.core.seal import SealError
 from services.core.store import (
     Binding,
     Recording,
-    SealError,
     calls,
     recordings,
     registrations,
@@ -121,6 +121,17 @@ def _secrets(routes: APIRouter, parts: Parts) -> None:
         await trio.to_thread.run_sync(write)
         parts.trunks.secret_changed()
         return SecretPrint(name=name, fingerprint=fingerprint(parts.token, name, body.value))
+
+    @routes.get(
+        "/v1/sealed/{name:path}", response_class=Response, responses={404: {"model": Problem}}
+    )
+    def sealed_secret(name: SecretName) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """A secret as the store keeps it, for servers that have the cluster key to open it with."""
+        with parts.database.read() as connection:
+            found = secrets.sealed(connection, name)
+        if found is None:
+            raise HTTPException(404, f"no secret is named {name}")
+        return Response(found, media_type="application/octet-stream")
 
     @routes.delete("/v1/secrets/{name:path}", status_code=204, responses={404: {"model": Problem}})
     async def delete_secret(name: SecretName) -> None:  # pyright: ignore[reportUnusedFunction]

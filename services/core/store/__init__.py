@@ -20,11 +20,10 @@ from services.core.store import (
 from services.core.store.bulk import Bulk, Merged, bulk
 from services.core.store.calls import CallRecord
 from services.core.store.database import Database
-from services.core.store.errors import OwnedBySpecError, SealError, StoreAwayError, StoreError
+from services.core.store.errors import OwnedBySpecError, StoreAwayError, StoreError
 from services.core.store.migrate import migrate, revision
 from services.core.store.recordings import Recording
 from services.core.store.registrations import Binding
-from services.core.store.secrets import Seal
 
 __all__ = [
     "Binding",
@@ -34,8 +33,6 @@ __all__ = [
     "Merged",
     "OwnedBySpecError",
     "Recording",
-    "Seal",
-    "SealError",
     "StoreAwayError",
     "StoreError",
     "bulk",

@@ -13,10 +13,6 @@ class StoreAwayError(StoreError):
     """The database cannot be reached or is locked for too long; later it may be back."""
 
 
-class SealError(StoreError):
-    """A secret cannot be opened: it was sealed with another cluster key, or is damaged."""
-
-
 class OwnedBySpecError(StoreError):
     """Users of the spec are changed in the spec alone. ``extensions`` are some of those meant."""
 

@@ -12,12 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from services.core.events import Quality
+from services.core.seal import Seal, SealError
 from services.core.store import (
     CallRecord,
     Database,
     Recording,
-    Seal,
-    SealError,
     StoreAwayError,
     StoreError,
     calls,

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from pbxctl.probe import audio
+from tests.integration.ivr.web_service import PASSWORD, PORT, TOKEN, USERNAME
 from tests.support.pbx import Pbx, Spec, pbx, user
 
 MAIN = "800"
 VOICE = {"main": 2, "wrong": 1, "orders": 0, "closed": 1}
 """Which of the probe's voices each prompt is."""
 SECONDS = 20.0
+WEB = 60
+"""The host of the tenant's web service."""
 NAMED, STUDIO = "803", "991"
 """A menu whose prompt is recorded by phone, and what is dialled for that."""
 TO_STORE, TO_BOX = "801", "802"
@@ -39,6 +42,11 @@ def menus(spec: Spec, prompts: Path) -> None:
         return {"en": {"file": str(prompts / f"{name}.wav")}}
 
     network = spec["network"]["vip"].rpartition(".")[0]
+    (prompts / "token").write_text(TOKEN)
+    (prompts / "password").write_text(PASSWORD)
+    service = f"http://{network}.{WEB}:{PORT}"
+    token = {"url": f"{service}/token", "token": {"file": str(prompts / "token")}}
+    basic = {"username": USERNAME, "password": {"file": str(prompts / "password")}}
     spec["servers"] += [ivr_server(network, number) for number in (1, 2)]
     tenant = spec["tenants"][0]
     user(spec, "2002")["name"] = "Anna Berg"
@@ -55,6 +63,8 @@ def menus(spec: Spec, prompts: Path) -> None:
                 "4": {"ring_group": "desk"},
                 "5": {"dial_name": {"prompt": "Spell the name."}},
                 "6": [{"set": {"x": "42"}}, {"say": {"number": "{x}"}}],
+                "8": [{"request": token}, {"menu": "orders"}],
+                "9": [{"request": {"url": f"{service}/basic", **basic}}, {"menu": "orders"}],
                 "7": {"hang_up": play("closed")},
             },
             "ring": "5s",

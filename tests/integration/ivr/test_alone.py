@@ -168,7 +168,7 @@ async def alone(directory: Path, *, url: str = "", capacity: int = 10) -> AsyncG
             Checker(s.address, s.sip_port, key) as checker,
             trio.open_nursery() as nursery,
         ):
-            managers = CallManagers(http, lambda: ())
+            managers = CallManagers(http, lambda: (), key)
             library = Library(directory / "sounds", plane, managers.sound)
             server = Server(
                 agent=agent,
@@ -176,7 +176,7 @@ async def alone(directory: Path, *, url: str = "", capacity: int = 10) -> AsyncG
                 managers=managers,
                 keylog=KeyLog(http, lambda: ()),
                 tapes=Tapes(s.cluster, None),
-                web=Web(http),
+                web=Web(http, managers.secret),
                 key=key,
                 domain=s.vip,
                 book=lambda tenant: Book(tenant=tenant, menus=menus(directory, url)),

@@ -17,7 +17,7 @@ from services.ivr.server import Server
 from services.ivr.web import AT_ONCE, open_web
 from tests.integration.ivr.hostile_phone import OFFERS, flood, raw_phone
 from tests.integration.ivr.hostile_web import BAD, HostileWeb, hostile_web
-from tests.integration.ivr.two_servers import KEY, Cluster, adopt, cluster, gone
+from tests.integration.ivr.two_servers import KEY, Cluster, adopt, cluster, gone, no_secrets
 from tests.support.faults import no_fault
 from tests.support.ivr_phone import RATE, IvrPhone
 from tests.support.redis import redis
@@ -123,7 +123,7 @@ async def test_whatever_a_web_service_answers(cluster: Cluster) -> None:
 
 
 async def test_a_tenant_has_its_own_turns(cluster: Cluster) -> None:
-    async with hostile_web(f"{cluster.network}.31") as web, open_web() as asks:
+    async with hostile_web(f"{cluster.network}.31") as web, open_web(no_secrets) as asks:
         async with trio.open_nursery() as nursery:
             for _ in range(AT_ONCE):
                 nursery.start_soon(asks.ask, "acme", web.url + "silent", {}, 20)
@@ -132,6 +132,9 @@ async def test_a_tenant_has_its_own_turns(cluster: Cluster) -> None:
             assert await asks.ask("other", web.url + "fine", {}, 5) == {"to": "fine"}
             nursery.cancel_scope.cancel()
         assert await asks.ask("acme", web.url + "fine", {}, 5) == {"to": "fine"}
+        asked = len(web.asked)
+        assert await asks.ask("acme", web.url + "fine", {}, 5, "web.acme.gone") is None
+        assert len(web.asked) == asked
 
 
 async def test_whatever_a_phone_offers(cluster: Cluster) -> None:

@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
 
 from pbxctl.probe.audio import loudness
-from tests.integration.ivr.conftest import MAIN, VOICE
+from tests.integration.ivr.conftest import MAIN, VOICE, WEB
+from tests.integration.ivr.web_service import web_service
 from tests.support.pbx import Pbx
 from tests.support.phones import Phone, PhoneCall, hear_each_other
 
@@ -99,6 +101,14 @@ async def test_a_name_is_spelled(office: Pbx) -> None:
         await trio.sleep(1.0)
         await call.dial_tones("2662#")
         await answered(office, call, callee)
+
+
+@pytest.mark.parametrize("key", ["8", "9"])
+async def test_a_web_service_that_knows_who_asks(office: Pbx, key: str) -> None:
+    with web_service(f"{office.network}.{WEB}"):
+        async with at_the_menu(office) as call:
+            await call.dial_tones(key)
+            await hears(call, "orders")
 
 
 async def test_another_menu_and_back(office: Pbx) -> None:

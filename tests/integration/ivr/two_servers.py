@@ -37,6 +37,11 @@ from tests.support.redis import PORT
 KEY = bytes(32)
 
 
+async def no_secrets(name: str) -> str:
+    """Raises LookupError: here no web service knows anybody."""
+    raise LookupError(name)
+
+
 class Journal(dict[str, bytes]):
     """Live state of the calls."""
 
@@ -82,13 +87,13 @@ class Cluster:
         async with (
             AudioPlane(address, ports=(18000, 18007), capacity=20) as plane,
             httpx.AsyncClient(transport=httpx.MockTransport(self._digits)) as http,
-            open_web() as web,
+            open_web(no_secrets) as web,
             UserAgent(address, 5070, name=f"app{host}") as agent,
             trio.open_nursery() as nursery,
         ):
             meta = {"admin": "http://media1"}
             media = Instance(id="media1", name="media", node="a", address=address, meta=meta)
-            managers = CallManagers(http, lambda: ())
+            managers = CallManagers(http, lambda: (), KEY)
             boxes = Boxes(own / "voicemail", http, lambda: ())
             keylog = KeyLog(http, lambda: (media,))
             tapes = Tapes("test", self.redis)

@@ -126,6 +126,43 @@ def test_a_menu_is_read_whole(tmp_path: Path) -> None:
     assert len(said) == 4
 
 
+ASKING = """\
+menus:
+  main:
+    before:
+      - request: {{url: "https://erp.example/a", {one}}}
+      - request: {{url: "https://erp.example/a", {other}}}
+      - hang_up: Bye.
+"""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ("token: {file: s}", "token: {file: s}", ""),
+        ("username: a, password: {file: s}", "token: {file: s}", ""),
+        ("username: a, password: {file: s}", "username: b, password: {file: other}", ""),
+        ("token: {file: s}", "token: {file: other}", "another request to the same url"),
+        ("username: a", "token: {file: s}", "give a username and a password, or a token alone"),
+        ("password: {file: s}", "token: {file: s}", "give a username and a password, or a token"),
+        ("token: {file: s}, username: a", "token: {file: s}", "or a token alone"),
+        ("token: {file: bad}", "token: {file: bad}", "a token of ASCII characters, no spaces"),
+        ("token: {file: none}", "token: {file: s}", "cannot read none"),
+    ],
+)
+def test_web_services_know_who_asks(one: str, other: str, said: str, tmp_path: Path) -> None:
+    for name, text in (("s", "geheim"), ("other", "anders"), ("bad", "a b")):
+        (tmp_path / name).write_text(text)
+    tenant, problems = read(ASKING.format(one=one, other=other), tmp_path)
+    assert any(said in problem for problem in problems) if said else problems == []
+    if not said:
+        steps = tenant.menus["main"].before[:2]
+        named = [step.authorization for step in steps if isinstance(step, Fetch)]
+        assert set(named) == set(tenant.authorizations)
+        assert "geheim" not in repr(tenant)
+        assert b"geheim" not in configuration.encode(tenant.menus["main"])
+
+
 def test_the_document_is_the_menu(tmp_path: Path) -> None:
     (tmp_path / "one.wav").write_bytes(SILENCE)
     menu = read(MENU, tmp_path)[0].menus["main"]
