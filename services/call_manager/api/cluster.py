@@ -26,7 +26,7 @@ from services.call_manager.api.models import (
 )
 from services.call_manager.parts import Parts
 from services.call_manager.routing.guard import source_key
-from services.core.admin import Problem, authorized_router
+from services.core.admin import Problem, authorized_router, bytes_of
 from services.core.seal import SealError
 from services.core.store import (
     Binding,
@@ -123,7 +123,9 @@ def _secrets(routes: APIRouter, parts: Parts) -> None:
         return SecretPrint(name=name, fingerprint=fingerprint(parts.token, name, body.value))
 
     @routes.get(
-        "/v1/sealed/{name:path}", response_class=Response, responses={404: {"model": Problem}}
+        "/v1/sealed/{name:path}",
+        response_class=Response,
+        responses=bytes_of("application/octet-stream") | {404: {"model": Problem}},
     )
     def sealed_secret(name: SecretName) -> Response:  # pyright: ignore[reportUnusedFunction]
         """A secret as the store keeps it, for servers that have the cluster key to open it with."""

@@ -208,6 +208,8 @@ def _operator(bench: Bench, job: Job, terminal: int) -> subprocess.Popen[bytes]:
 
 
 def _take_terminal() -> None:
+    # What runs the tests may ignore it (nohup), and programs inherit that.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
