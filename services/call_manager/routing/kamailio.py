@@ -8,7 +8,9 @@ is decided is decided in the pure modules beside them.
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
 import traceback
 from collections.abc import Callable
 
@@ -40,7 +42,18 @@ def mod_init() -> Kamailio:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 1000)
+    os.register_at_fork(before=_leave_openssl)
     return Kamailio()
+
+
+def _leave_openssl() -> None:
+    """Have no worker begin with what OpenSSL keeps for the thread of the process it comes from.
+
+    Kamailio puts OpenSSL's memory where all workers see it, and OpenSSL 3 keeps a thread's errors
+    there, too. Workers that inherit them free each other's, and a few broken handshakes at once
+    end Kamailio (its issue 3791; 5.8 has ``tls_threads_mode`` for it, 5.6 nothing).
+    """
+    ctypes.CDLL("libcrypto.so.3").OPENSSL_thread_stop()
 
 
 class Kamailio:
