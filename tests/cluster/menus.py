@@ -22,8 +22,8 @@ import trio
 
 from pbxctl.probe import audio
 from services.core.audio.g711 import ALAW
-from services.core.configuration import SwitchState, prefix
-from services.core.menus import HangUp, Menu, Sound
+from services.core.configuration import Destination, SwitchState, prefix
+from services.core.menus import HangUp, Menu, Sound, Transfer
 from services.media import rtp
 from services.media.recording.stereo import Stereo
 from services.media.recording.timeline import Timeline
@@ -44,6 +44,8 @@ PCMA = 8
 REDIS = 6380
 SERVERS = ("a1", "a2")
 MAIN = "800"
+CALLEE = "2003"
+CONNECT = Transfer(to=Destination(kind="extension", target=CALLEE))
 PROMPT = 2
 """Which of the probe's voices menu ``main`` speaks with."""
 SECONDS = 12.0
@@ -54,8 +56,11 @@ WELL_FOR = 4
 class Menus(Cluster):
     """`Cluster` with IVR servers ``a1`` and ``a2``; users reach menu ``main`` as 800.
 
-    Key 1 there hangs up. Administrators are mailed through ``mail``.
+    Key 1 there hangs up, key 2 connects with `CALLEE`. Administrators are mailed through ``mail``.
+    Each server is for ``capacity`` calls.
     """
+
+    capacity = 50
 
     def __init__(self, network: Lab) -> None:
         super().__init__(network)
@@ -65,7 +70,10 @@ class Menus(Cluster):
         self.alerts = self.mail.alerts(well_for=WELL_FOR)
         self.menus = {
             MAIN: Menu(
-                name="main", prompt={"en": self._voice(PROMPT)}, keys={"1": (HangUp(),)}, after=60
+                name="main",
+                prompt={"en": self._voice(PROMPT)},
+                keys={"1": (HangUp(),), "2": (CONNECT,)},
+                after=60,
             )
         }
 
@@ -104,7 +112,7 @@ class Menus(Cluster):
             vip=self.vip,
             managers=self._peers(),
             live=f"{self.infra.address}:{REDIS}",
-            capacity="50",
+            capacity=str(self.capacity),
         )
         host.start([sys.executable, "-m", "services.ivr"], env=env, name="ivr")
 
@@ -210,11 +218,17 @@ class Listening:
         return np.concatenate(frames)[:, 0].astype(np.float32) / np.float32(32768)
 
 
+class Crowded(Menus):
+    """`Menus` for a thousand calls of carrier ``udp``."""
+
+    calls, channels, capacity = 0, 0, 1100
+
+
 @contextmanager
-def menus() -> Iterator[Menus]:
+def menus(kind: type[Menus] = Menus) -> Iterator[Menus]:
     """One that runs, and is gone afterwards."""
     with lab(consul=(*NAMES, "m1", *SERVERS), plain=("phones",)) as network:
-        made = Menus(network)
+        made = kind(network)
         made.start()
         try:
             yield made

@@ -15,6 +15,7 @@ import trio
 from pbxctl.probe import audio
 from tests.cluster.measure import Lateness
 from tests.cluster.menus import (
+    CALLEE,
     MAIN,
     PROMPT,
     RATE,
@@ -161,6 +162,41 @@ def test_a_key_that_is_pressed_while_nobody_has_the_call_is_heard(ivr: Menus) ->
         alice.expect("ACK")
         out.party.reply(alice.expect("BYE"), 200)
     ivr.one_record(out.call_id, code=200, ended_by="callee")
+    ivr.idle()
+
+
+def test_a_phone_that_rings_is_rung_again(ivr: Menus) -> None:
+    alice, carol = ivr.phone("2001"), ivr.phone(CALLEE)
+    with Listening(ivr.outside, alice) as ears:
+        out, answer = ivr.call_with_answer(alice)
+        ivr.wait(lambda: sum(ivr.loads().values()) == 1, "the call to be counted")
+        first = next(name for name, calls in ivr.loads().items() if calls)
+        ears.press(2, out, answer)
+        rang = carol.invited()
+        rang.reply(180)
+        time.sleep(0.5)
+        ivr.network[first].power_off()
+        taken = alice.expect("INVITE")
+        out.reply(200, sdp(alice.address, formats=WITH_KEYS, version=2), to=taken)
+        alice.expect("ACK")
+        # Nobody could hear that she answers the first one.
+        carol.reply(carol.expect("CANCEL", call_id=rang.call_id), 200)
+        rang.reply(487)
+        into = carol.invited()
+        assert into.call_id != rang.call_id
+        into.reply(180)
+        into.reply(200, sdp(carol.address, 42000))
+        carol.expect("ACK", call_id=into.call_id)
+        joined = alice.expect("INVITE")
+        out.reply(200, sdp(alice.address, formats=WITH_KEYS, version=3), to=joined)
+        alice.expect("ACK")
+    assert out.dialog is not None
+    out.dialog.target = joined.contact
+    out.hang_up()
+    carol.reply(carol.expect("BYE"), 200)
+    ivr.one_record(out.call_id, code=200, ended_by="caller")
+    ivr.one_record(into.call_id, code=200)
+    ivr.one_record(rang.call_id)
     ivr.idle()
 
 
