@@ -39,6 +39,7 @@ from services.call_manager.user_copy import UserCopy
 from services.call_manager.vip import Vip
 from services.call_manager.voicemail.mails import VoicemailMails
 from services.call_manager.voicemail.waiting import Waiting
+from services.core import garbage
 from services.core.admin import Health, serve
 from services.core.configuration import ENABLED, Switch, decode, encode, prefix
 from services.core.discovery import Check, Registration, Registry, RegistryError, Service
@@ -165,6 +166,7 @@ class Agent:
             for name, watcher in watchers.items():
                 nursery.start_soon(self.supervisor.run, name, watcher)
             nursery.start_soon(watch, s.tables_dir)
+            nursery.start_soon(garbage.collect, lambda: len(self.calls.view.up))
             task_status.started(url)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for received in signals:

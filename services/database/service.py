@@ -13,6 +13,7 @@ import msgspec
 import psycopg
 import trio
 
+from services.core import garbage
 from services.core.admin import Application, Gauges, Health, create_app, serve
 from services.core.configuration import ENABLED, Switch, decode, encode, prefix
 from services.core.discovery import Registration, Registry, RegistryError
@@ -73,6 +74,7 @@ class Agent:
             await nursery.start(serve, app, s.address, s.admin_port)
             await nursery.start(responder.run)
             for task in (
+                garbage.collect,
                 partial(self._look_forever),
                 partial(self._write_forever),
                 partial(self._watch_patroni, registry, rest),

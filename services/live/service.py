@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 import trio
 
+from services.core import garbage
 from services.core.admin import Application, Gauges, Health, create_app, serve
 from services.core.configuration import ENABLED, Switch, decode, encode, prefix
 from services.core.discovery import Registration, Registry, RegistryError
@@ -64,6 +65,7 @@ class Agent:
             nursery.start_soon(self._follow_vip, registry)
             nursery.start_soon(self._follow_switch, registry)
             nursery.start_soon(self._keep)
+            nursery.start_soon(garbage.collect)
             nursery.start_soon(partial(self._report, registry, responder.probe))
             task_status.started()
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 import trio
 
+from services.core import garbage
 from services.core.admin import Application, Health, create_app, serve
 from services.core.configuration import Cluster, Switch, prefix
 from services.core.discovery import Instance, Registry, Status
@@ -102,6 +103,7 @@ class Agent:
             nursery.start_soon(self._tell_forever, http)
             nursery.start_soon(recordings.run)
             nursery.start_soon(announcements.run)
+            nursery.start_soon(garbage.collect, lambda: self.state.sessions)
             task_status.started()
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for received in signals:
