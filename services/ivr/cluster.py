@@ -66,15 +66,6 @@ class CallManagers:
             self._secrets[name] = known
         return known[1]
 
-    async def tell_way(self, call_id: str, way: list[str]) -> None:
-        """What has become of a call so far, for its record; every Call Manager may write it."""
-        for instance in self._instances():
-            url = f"{instance.meta.get('admin', '')}/v1/calls/{quote(call_id, safe='')}/way"
-            try:
-                await self._http.put(url, json={"way": way})
-            except httpx.HTTPError as error:
-                log.info("%s was not told of call %s: %s", instance.id, call_id, error)
-
     async def end(self, call_id: str, reason: str) -> None:
         """End a call that no server has any more, whether it rings or was answered."""
         try:

@@ -14,6 +14,7 @@ from services.ivr.cluster import CallManagers
 from services.ivr.keylog import KeyLog
 from services.ivr.library import Library
 from services.ivr.tapes import Tapes
+from services.ivr.ways import Ways
 from services.ivr.web import Web
 
 
@@ -56,6 +57,7 @@ class Server:
     plane: AudioPlane
     boxes: Boxes
     tapes: Tapes
+    ways: Ways
     journal: Journal | None = None
     sessions: set[Leaving] = field(default_factory=set["Leaving"])
     saves: dict[str, Callable[[], None]] = field(default_factory=dict[str, Callable[[], None]])

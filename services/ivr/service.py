@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 import httpx
 import trio
 
+from services.core import garbage
 from services.core.admin import Application, create_app, serve
 from services.core.admin.gauges import Gauges
 from services.core.audio import AudioPlane
@@ -35,6 +36,7 @@ from services.ivr.server import Server
 from services.ivr.settings import AUDIO_PORTS, IvrSettings
 from services.ivr.status import State
 from services.ivr.tapes import Tapes
+from services.ivr.ways import Ways
 from services.ivr.web import open_web
 
 log = logging.getLogger(__name__)
@@ -94,6 +96,7 @@ class Ivr:
             keeping = Bookkeeping(s.cluster, registry, library, self.state)
             boxes = Boxes(s.data_dir / "voicemail", http, lambda: self._call_managers)
             keylog = KeyLog(http, lambda: self._media_servers)
+            ways = Ways(http, lambda: self._call_managers)
             tapes = Tapes(s.cluster, s.redis, s.live_password())
             succession = self._succession(registry, plane)
             server = Server(
@@ -108,6 +111,7 @@ class Ivr:
                 plane=plane,
                 boxes=boxes,
                 tapes=tapes,
+                ways=ways,
                 journal=succession.journal if succession is not None else None,
             )
             agent.on_change = server.changed
@@ -118,6 +122,7 @@ class Ivr:
                 hurry()
                 await nursery.start(self._responder.run)
             await nursery.start(serve, self._application(membership), s.address, s.admin_port)
+            nursery.start_soon(garbage.collect, lambda: self.state.calls)
             nursery.start_soon(agent.serve, Answering(server, self.state).answer)
             nursery.start_soon(self._check_forever, checker, plane)
             nursery.start_soon(membership.report)
@@ -127,6 +132,7 @@ class Ivr:
             nursery.start_soon(boxes.run)
             nursery.start_soon(keylog.run)
             nursery.start_soon(tapes.run)
+            nursery.start_soon(ways.run)
             nursery.start_soon(self._continuity.run)
             if succession is not None:
                 nursery.start_soon(succession.run)

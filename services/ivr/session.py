@@ -276,7 +276,7 @@ class Session:
             way.append(f"{kind} {doing.to.target}{' answered' if joined else ''}")
         if way != self._told:
             self._told = way
-            self._nursery.start_soon(self._server.managers.tell_way, self._call.call_id, way)
+            self._server.ways.tell(self._call.call_id, way)
 
 
 def _recorded(doing: it.Doing) -> str:

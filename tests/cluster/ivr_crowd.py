@@ -1,13 +1,16 @@
-"""A thousand callers at one IVR server, each with a port of its own, on a host of a lab.
+"""A thousand callers at a menu, each with a port of its own, on a host of a lab.
 
-python -m tests.cluster.ivr_crowd <address> <server> <callers>
+python -m tests.cluster.ivr_crowd <address> <URI> <callers> [--direct] [--listeners N] [--pace S]
 
-Prints ``up`` when all are at the menu, and at SIGTERM a `Report`, and hangs up. Of `SAMPLE` of the
-callers it is noted when their packets come.
+Prints ``up`` when all are at the menu, and at SIGTERM a `Report`, and hangs up. Of `SAMPLE` of
+those who listen it is noted when their packets come; with ``--listeners`` the others have put the
+menu on hold and get none. ``--pace`` is the pause in s before each call. ``--direct``: the URI is
+an IVR server's, and the calls have the passports that a Call Manager would give them.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import resource
 import secrets
@@ -45,10 +48,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 class Crowd:
     """The callers. ``up`` counts those at the menu."""
 
-    def __init__(self, agent: UserAgent, server: str, callers: int) -> None:
+    def __init__(
+        self, agent: UserAgent, uri: str, callers: int, listeners: int, *, direct: bool
+    ) -> None:
         self._agent = agent
-        self._server = server
+        self._uri = uri
         self._callers = callers
+        self._listeners = listeners
+        self._direct = direct
         self._moved: set[str] = set()
         self._over = trio.Event()
         self._room = trio.CapacityLimiter(AT_ONCE)
@@ -68,25 +75,24 @@ class Crowd:
     async def call(self, number: int) -> None:
         """One caller, from the INVITE until all hang up."""
         call_id = f"{secrets.token_hex(8)}@{self._agent.address}"
-        here = sdp.offer(self._agent.address, FIRST_PORT + 2 * number, (sdp.PCMA,))
+        held: sdp.Direction = "sendrecv" if number < self._listeners else "inactive"
+        port = FIRST_PORT + 2 * number
+        here = sdp.offer(self._agent.address, port, (sdp.PCMA,), held)
+        headers = [invited(KEY, call_id)] if self._direct else []
         await self._room.acquire_on_behalf_of(number)
         try:
             async with self._agent.dial(
-                f"sip:main@{self._server}:5070",
-                here,
-                call_id=call_id,
-                headers=[invited(KEY, call_id)],
-                cancel_on_end=False,
+                self._uri, here, call_id=call_id, headers=headers, cancel_on_end=False
             ) as call:
                 self._room.release_on_behalf_of(number)
-                await self._stay(call, FIRST_PORT + 2 * number)
+                await self._stay(call, port, held)
         except CallEndedError:
             self.lost += 1
 
-    async def _stay(self, call: Call, port: int) -> None:
+    async def _stay(self, call: Call, port: int, held: sdp.Direction) -> None:
         def answer(offer: str) -> str:
             self._moved.add(call.call_id)
-            return sdp.answer(offer, self._agent.address, port, (sdp.PCMA,))[0]
+            return sdp.answer(offer, self._agent.address, port, (sdp.PCMA,), held)[0]
 
         call.answers = answer
         self.up += 1
@@ -99,8 +105,8 @@ class Crowd:
         return Report(gaps=gaps, moved=len(self._moved), lost=self.lost)
 
     def sampled(self) -> list[socket.socket]:
-        """Some callers' ports."""
-        return random.sample(self._ears, min(SAMPLE, len(self._ears)))
+        """Some listeners' ports."""
+        return random.sample(self._ears[: self._listeners], min(SAMPLE, self._listeners))
 
 
 class Listener(threading.Thread):
@@ -141,14 +147,19 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def main(address: str, server: str, callers: int) -> None:
-    async with UserAgent(address, 5060, name="crowd") as agent, trio.open_nursery() as nursery:
-        crowd = Crowd(agent, server, callers)
+async def main(given: argparse.Namespace) -> None:
+    async with (
+        UserAgent(given.address, 5060, name="crowd") as agent,
+        trio.open_nursery() as nursery,
+    ):
+        listeners = given.callers if given.listeners is None else given.listeners
+        crowd = Crowd(agent, given.uri, given.callers, listeners, direct=given.direct)
         crowd.listen()
-        for number in range(callers):
+        for number in range(given.callers):
             nursery.start_soon(crowd.call, number)
+            await trio.sleep(given.pace)
         with trio.fail_after(60):
-            while crowd.up < callers:  # noqa: ASYNC110 - a thousand, each after its own answer
+            while crowd.up < given.callers:  # noqa: ASYNC110 - a thousand, each after its own answer
                 await trio.sleep(0.05)
         listener = Listener(crowd.sampled())
         listener.start()
@@ -162,4 +173,11 @@ async def main(address: str, server: str, callers: int) -> None:
 if __name__ == "__main__":
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    trio.run(main, sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address")
+    parser.add_argument("uri")
+    parser.add_argument("callers", type=int)
+    parser.add_argument("--direct", action="store_true")
+    parser.add_argument("--listeners", type=int)
+    parser.add_argument("--pace", type=float, default=0.0)
+    trio.run(main, parser.parse_args())

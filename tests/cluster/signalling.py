@@ -25,7 +25,15 @@ from services.call_manager.control import OVER
 from services.core.configuration import Alerts, encode
 from services.core.menus import Menu
 from tests.cluster.lab import Host, Lab, Process, lab
-from tests.cluster.signalling_documents import CLUSTER, DOMAIN, USERS, documents, users
+from tests.cluster.signalling_documents import (
+    CALLS,
+    CHANNELS,
+    CLUSTER,
+    DOMAIN,
+    USERS,
+    documents,
+    users,
+)
 from tests.integration.calls.party import Party
 from tests.support.sip_client import Connection, Stream, WebSocket
 from tests.support.transactions import TransactionalUdp
@@ -60,11 +68,13 @@ class Listening(Stream):
 class Signalling:
     """``managers`` are the hosts cm1 and cm2; ``m1`` has the media server and the database.
 
-    ``menus`` are its tenant's, by extension.
+    ``menus`` are its tenant's, by extension; it may have ``calls`` at a time, and ``channels`` of
+    carrier ``udp``.
     """
 
     menus: Mapping[str, Menu] = {}
     alerts = Alerts()
+    calls, channels = CALLS, CHANNELS
 
     def __init__(self, network: Lab) -> None:
         self.network = network
@@ -196,7 +206,7 @@ class Signalling:
 
     async def _configure(self) -> None:
         udp, tcp = (self.network.address(host) for host in CARRIERS.values())
-        found = documents(udp, tcp, self.menus, self.alerts)
+        found = documents(udp, tcp, self.menus, self.alerts, self.calls, self.channels)
         async with self.infra.http() as http:
             for name, raw in found.items():
                 answer = await http.put(f"/v1/kv/pbx/{CLUSTER}/config/{name}", content=raw)
@@ -393,18 +403,21 @@ class Signalling:
     # --- phones
     def phone(self, extension: str, *, over: str = "udp", register: bool = True) -> Party:
         """A phone at an address of its own on the host ``phones``."""
-        address = self.network.address(next(self._next))
-        _ip(self.outside, "addr", "add", f"{address}/24", "dev", self.outside.interface)
-        connection = self.connect(address, over)
+        connection = self.connect(self.outside_at(next(self._next)), over)
         party = Party(connection, extension, DOMAIN)
         if register:
             party.register()
         return party
 
+    def outside_at(self, number: int) -> str:
+        """The host ``phones`` has this address of the network, too; which."""
+        address = self.network.address(number)
+        _ip(self.outside, "addr", "replace", f"{address}/24", "dev", self.outside.interface)
+        return address
+
     def carrier(self, over: str = "udp") -> Party:
         """The carrier of this name, at its address."""
-        address = self.network.address(CARRIERS[over])
-        _ip(self.outside, "addr", "replace", f"{address}/24", "dev", self.outside.interface)
+        address = self.outside_at(CARRIERS[over])
         with self.outside.inside():
             connection = (
                 TransactionalUdp(self.vip, address)

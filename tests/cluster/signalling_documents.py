@@ -28,8 +28,8 @@ DOMAIN = "sales.example"
 USERS = tuple(str(2000 + n) for n in range(1, 41))
 RECORDED, SINGLE = "2008", "2009"
 """A user whose calls are recorded, and one who may have one call."""
-CHANNELS = 3
-"""Calls that carrier ``udp`` takes."""
+CALLS, CHANNELS = 50, 3
+"""Calls at a time that the tenant may have, and that carrier ``udp`` takes."""
 
 
 def users() -> list[User]:
@@ -44,7 +44,14 @@ def users() -> list[User]:
     ]
 
 
-def documents(udp: str, tcp: str, menus: Mapping[str, Menu], alerts: Alerts) -> dict[str, bytes]:
+def documents(
+    udp: str,
+    tcp: str,
+    menus: Mapping[str, Menu],
+    alerts: Alerts,
+    calls: int = CALLS,
+    channels: int = CHANNELS,
+) -> dict[str, bytes]:
     """By key, the manifest last; ``udp`` and ``tcp`` are the carriers' addresses.
 
     ``menus`` are by the extension by which users reach them, others by +4930100 and that.
@@ -53,7 +60,7 @@ def documents(udp: str, tcp: str, menus: Mapping[str, Menu], alerts: Alerts) -> 
     tenant = Tenant(
         name="sales",
         domains=(DOMAIN,),
-        max_calls=50,
+        max_calls=calls,
         main_number="+4930100",
         plan=NumberPlan(country="49", international="00", national="0"),
         ring_groups={
@@ -63,7 +70,7 @@ def documents(udp: str, tcp: str, menus: Mapping[str, Menu], alerts: Alerts) -> 
         menus={menu.name: extension for extension, menu in menus.items()},
     )
     trunks = (
-        Trunk(name="udp", host=udp, addresses=(udp,), channels=CHANNELS, options_interval=0),
+        Trunk(name="udp", host=udp, addresses=(udp,), channels=channels, options_interval=0),
         Trunk(name="tcp", host=tcp, addresses=(tcp,), transport="tcp", options_interval=0),
     )
     numbers = {

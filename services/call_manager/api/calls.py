@@ -16,7 +16,7 @@ from services.call_manager.api.models import (
     Limit,
     Quality,
     Recorded,
-    Way,
+    Ways,
 )
 from services.call_manager.balancer import carrier
 from services.call_manager.calls import Call
@@ -98,10 +98,11 @@ def router(parts: Parts) -> APIRouter:
         log.info("call %s: %s recording on %s", call_id, action, server.name)
         return Recorded(id=call_id, server=server.name, recording=action == "start")
 
-    @routes.put("/v1/calls/{call_id:path}/way", status_code=204)
-    async def put_way(call_id: str, body: Way) -> None:  # pyright: ignore[reportUnusedFunction]
-        """An application server tells the way of a call so far, for its record."""
-        parts.calls.tell_way(call_id, tuple(body.way))
+    @routes.put("/v1/ways", status_code=204)
+    async def put_ways(body: Ways) -> None:  # pyright: ignore[reportUnusedFunction]
+        """An application server tells the ways of calls so far, for their records."""
+        for call_id, way in body.calls.items():
+            parts.calls.tell_way(call_id, tuple(way))
 
     @routes.get("/v1/events")
     async def list_events(  # pyright: ignore[reportUnusedFunction]

@@ -181,10 +181,13 @@ class CallUp(BaseModel):
     way: list[str]
 
 
-class Way(Body):
-    """The way of a call at an application server, step by step, for people."""
+class Ways(Body):
+    """The ways of calls at an application server by Call-ID, step by step, for people."""
 
-    way: list[Annotated[str, Field(max_length=200)]] = Field(max_length=100)
+    calls: dict[
+        Annotated[str, Field(max_length=500)],
+        Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=100)],
+    ] = Field(max_length=1000)
 
 
 class Quality(BaseModel):

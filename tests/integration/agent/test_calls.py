@@ -73,6 +73,9 @@ async def test_a_call_from_start_to_record(manager: Lab, party: Make) -> None:
     manager.start("agent")
     await manager.until(answered_after_restart(manager, out.call_id), "the call is known again", 30)
 
+    told = await manager.http.put("/v1/ways", json={"calls": {out.call_id: ["main", "sales"]}})
+    assert told.status_code == 204
+
     ended = await manager.http.delete(
         f"/v1/calls/{quote(out.call_id, safe='')}", params={"reason": "media-timeout"}
     )
@@ -92,6 +95,7 @@ async def test_a_call_from_start_to_record(manager: Lab, party: Make) -> None:
         "media-timeout",
     )
     assert record["answered_by"] == "2002"
+    assert record["way"] == ["main", "sales"]
     await none_up(manager)
     again = await manager.http.delete(f"/v1/calls/{quote(out.call_id, safe='')}")
     assert again.status_code == 404

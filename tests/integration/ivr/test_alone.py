@@ -30,6 +30,7 @@ from services.ivr.server import Server
 from services.ivr.service import Ivr
 from services.ivr.settings import IvrSettings
 from services.ivr.tapes import Tapes
+from services.ivr.ways import Ways
 from services.ivr.web import Web
 from tests.support.hosts import loopback_network
 from tests.support.ivr_phone import invited
@@ -176,6 +177,7 @@ async def alone(directory: Path, *, url: str = "", capacity: int = 10) -> AsyncG
                 managers=managers,
                 keylog=KeyLog(http, lambda: ()),
                 tapes=Tapes(s.cluster, None),
+                ways=Ways(http, lambda: ()),
                 web=Web(http, managers.secret),
                 key=key,
                 domain=s.vip,

@@ -30,6 +30,7 @@ from services.ivr.library import Library
 from services.ivr.server import Server
 from services.ivr.status import State as Status
 from services.ivr.tapes import Tapes
+from services.ivr.ways import Ways
 from services.ivr.web import open_web
 from tests.support.ivr_phone import RATE
 from tests.support.redis import PORT
@@ -113,6 +114,7 @@ class Cluster:
                 plane=plane,
                 boxes=boxes,
                 tapes=tapes,
+                ways=Ways(http, lambda: ()),
                 journal=self.journal,
             )
             agent.on_change = server.changed
