@@ -1,8 +1,9 @@
 """In which order changed jobs are replaced, and what must stand meanwhile: pure.
 
-Media servers first, then the managers' servers one by one, the holder of the VIP last: by then the
-others run the new release, and the VIP is handed over to one of them before its server's jobs are
-touched. Database and live state follow the VIP, so one hand-over moves all three.
+Media servers first, then application servers, then the managers' servers one by one, the holder of
+the VIP last: by then the others run the new release, and the VIP is handed over to one of them
+before its server's jobs are touched. Database and live state follow the VIP, so one hand-over moves
+all three.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pbxctl.registry_client import Service
 
 ORDER = ("live", "database", "call-manager")
 """Of one server's jobs: what is below is replaced first."""
+MEDIA = "media"
 VOTING = ("call-manager", "database")
 """Roles that work with a majority only."""
 
@@ -27,7 +29,8 @@ def next_job(remaining: Sequence[Job], holder: str) -> Job:
     def rank(job: Job) -> tuple[int, bool, str, int]:
         manages = job.role in ORDER
         step = ORDER.index(job.role) if manages else 0
-        return int(manages), manages and job.server == holder, job.server, step
+        turn = 2 if manages else int(job.role != MEDIA)
+        return turn, manages and job.server == holder, job.server, step
 
     return min(remaining, key=rank)
 

@@ -13,7 +13,7 @@ from pbxctl.draining import emptied
 from pbxctl.engines.engine import Endpoints, Engine, EngineError, JobStatus
 from pbxctl.health import CALL_MANAGER, judge, look_at
 from pbxctl.progress import Progress
-from pbxctl.registry_client import RegistryClient
+from pbxctl.registry_client import RegistryClient, RegistryError
 from pbxctl.rolling import in_the_way, must_hand_over, next_job, worth_waiting
 from pbxctl.switching import MEDIA, media_states
 
@@ -53,20 +53,48 @@ class Rollout:
     async def replace(self, changed: Sequence[Job]) -> None:
         """All of them; the next is touched only when the one before is healthy.
 
-        Raises EngineError, RegistryError and AdminError; what was replaced before stays so.
+        Where one does not get so, it is put back, and so is what was replaced before it. Raises
+        EngineError, RegistryError and AdminError; after another error what was replaced stays so.
         """
         remaining = list(changed)
+        replaced: list[tuple[Job, JobStatus]] = []
         while remaining:
             holder = await self.registry.holder(VIP)
             job = next_job(remaining, holder)
-            if must_hand_over(job, holder, self.deployment.jobs):
-                await self.hand_over(holder)
-            await self._others_ready(job)
-            await self._replace(job)
+            await self._spare(job, holder)
+            before = await self._well(job)
+            try:
+                await self._replace(job, before)
+            except _PutBackError as error:
+                raise EngineError(f"{error}{await self._undo(replaced)}") from None
+            if before is not None:
+                replaced.append((job, before))
             remaining.remove(job)
 
-    async def _replace(self, job: Job) -> None:
-        before = await self._well(job)
+    async def _spare(self, job: Job, holder: str) -> None:
+        """Until the job's role can do without its server."""
+        if must_hand_over(job, holder, self.deployment.jobs):
+            await self.hand_over(holder)
+        await self._others_ready(job)
+
+    async def _undo(self, replaced: Sequence[tuple[Job, JobStatus]]) -> str:
+        """Put all of these back, the last one first; what is to be said of it."""
+        done: list[str] = []
+        for job, before in reversed(replaced):
+            name = f"{job.role} on {job.server}"
+            try:
+                await self._spare(job, await self.registry.holder(VIP))
+                await self._calls_have_media(job)
+                async with self._empty(job):
+                    kept = await self._put_back(job, before, "goes back with the others")
+            except (EngineError, RegistryError, AdminError) as error:
+                return f"{_also(done)}; {name} and what was replaced before it stay: {error}"
+            if not kept:
+                return f"{_also(done)}; {name} and what was replaced before it stay"
+            done.append(name)
+        return _also(done)
+
+    async def _replace(self, job: Job, before: JobStatus | None) -> None:
         await self._calls_have_media(job)
         async with self._empty(job):
             self.progress.doing(f"restarting {job.role} on {job.server} with its new settings")
@@ -77,20 +105,20 @@ class Rollout:
             if not scope.cancelled_caught:
                 return
             waiting = await self._lacks(job) or "it was not healthy in time"
-            if before is None or not await self._put_back(job, before):
+            if before is None or not await self._put_back(job, before, "is not healthy"):
                 await self.converged(job)
                 return
         release = f"release {before.release}" if before.release != _release(job) else "as it was"
-        raise EngineError(
+        raise _PutBackError(
             f"{job.role} on {job.server} was not healthy within {self.patience:g} s ({waiting}), "
             f"so it was put back: it runs {release} again, and nothing after it was touched"
         )
 
-    async def _put_back(self, job: Job, before: JobStatus) -> bool:
+    async def _put_back(self, job: Job, before: JobStatus, why: str) -> bool:
         """Whether the engine has what the job was before, and runs it again."""
         if not await self.engine.put_back(job.id, before.fingerprint):
             return False
-        self.progress.doing(f"{job.role} on {job.server} is not healthy: putting it back")
+        self.progress.doing(f"{job.role} on {job.server} {why}: putting it back")
         with trio.move_on_after(self.patience):
             await self.converged(job, before.fingerprint)
         return True
@@ -179,6 +207,14 @@ class Rollout:
                     return
                 await trio.sleep(POLL)
         raise EngineError(f"the VIP stays on {holder}: no other manager took it over")
+
+
+class _PutBackError(EngineError):
+    """A job did not get healthy, and is again what it was."""
+
+
+def _also(done: Sequence[str]) -> str:
+    return f"; put back too: {', '.join(done)}" if done else ""
 
 
 def _release(job: Job) -> str:

@@ -17,7 +17,11 @@ TIMEOUT = httpx.Timeout(connect=3.0, read=15.0, write=15.0, pool=5.0)
 PATIENCE = 10.0
 """Seconds for which a request that changes nothing is tried again: an election takes three."""
 PAUSE = 0.3
-ELECTING = ("No cluster leader", "no cluster leader", "No path to region", "rpc error: EOF")
+ELECTING = (
+    *("No cluster leader", "no cluster leader", "No path to region", "rpc error: EOF"),
+    "failed to get conn",
+)
+"""In what a Nomad says whose leader has just gone: there will be another, if any can be."""
 
 T = TypeVar("T")
 
