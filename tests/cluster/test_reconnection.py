@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster.signalling import Signalling
+from tests.cluster.signalling import Listening, Signalling
 from tests.cluster.states import HOLD, answer, end, holder, moved, negotiate, over, rings, taken_up
 from tests.integration.calls.party import connect, sdp
 
@@ -126,3 +126,32 @@ def test_a_phone_that_does_not_come_back_ends_its_call(calls: Signalling) -> Non
     reply = alice.wait(lambda m: m.code >= 200 and m.cseq == "BYE", "an answer to BYE", 30)
     assert reply.code >= 400
     over(calls, out.call_id, code=200, ended_by="caller")
+
+
+def test_a_carrier_is_answered_where_its_via_says(calls: Signalling) -> None:
+    """Its connection is gone with the last holder, and it makes no new one by itself."""
+    bob, carol, carrier = calls.phone("2002"), calls.phone("2003"), calls.carrier("tcp")
+    came = carrier.call(f"sip:+49301002@{calls.vip}", plain="1")
+    came_in = bob.invited()
+    answer(came, came_in)
+    rung = carrier.call(f"sip:+49301003@{calls.vip}", plain="1")
+    rung_in = carol.invited()
+    rung_in.reply(180)
+    rung.expect(180)
+    calls.known(came.call_id)
+    calls.known(rung.call_id, "ringing")
+    calls.fail_over()
+    taken_up(calls, rung)
+    rung_in.reply(200, sdp(carol.address, 42000))
+    assert isinstance(carrier.connection, Listening)
+    carrier.connection.accept()
+    rung.expect(200)
+    rung.ack()
+    carol.expect("ACK")
+    came_in.say("BYE")
+    carrier.connection.accept()
+    carrier.reply(carrier.expect("BYE"), 200)
+    came_in.expect_final("BYE", 200)
+    end(rung, rung_in)
+    over(calls, came.call_id, code=200, trunk="tcp", direction="inbound", ended_by="callee")
+    over(calls, rung.call_id, code=200, trunk="tcp", direction="inbound", ended_by="caller")
