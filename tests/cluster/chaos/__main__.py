@@ -44,11 +44,15 @@ SHARE = 3
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """``count`` trials of each, in a file or not; none begins after ``until`` (monotonic)."""
+    """``count`` trials of each, in a file or not; none begins after ``until`` (monotonic).
+
+    ``logs`` is a directory for the logs of trials of the VIP that lost a call.
+    """
 
     results: Results
     count: int
     until: float
+    logs: Path | None = None
 
     def next(self, names: list[str]) -> str:
         """What to fail now, empty for nothing more."""
@@ -113,7 +117,7 @@ def tell(trial: Trial, where: str, took: float) -> None:
 
 def on_the_vip(wanted: Wanted, names: list[str]) -> None:
     with cluster() as made:
-        calls = vip.Calls(made)
+        calls = vip.Calls(made, wanted.logs)
         trio.run(repeat, wanted, names, calls.trial, calls.mend)
 
 
@@ -197,6 +201,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", default="", help="failures with these words in their name")
     parser.add_argument("--results", type=Path, help="file to keep trials in, and to go on from")
     parser.add_argument("--minutes", type=float, help="begin no trial after so many")
+    parser.add_argument("--logs", type=Path, help="where to keep logs of the VIP's lost calls")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="calls under load instead")
     parser.add_argument("--seed", type=int, default=None, help="of --soak's chance")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file too")
@@ -226,7 +231,8 @@ def main(arguments: list[str]) -> int:
     before = len(found.came)
     wrong = ""
     try:
-        make(Wanted(results=found, count=given.trials, until=until), labs)
+        wanted = Wanted(results=found, count=given.trials, until=until, logs=given.logs)
+        make(wanted, labs)
     except (KeyboardInterrupt, AssertionError) as error:
         wrong = str(error).partition("\n")[0] or "interrupted"
     if given.markdown:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import trio
 
 from tests.cluster.call_managers import CallManagers
-from tests.cluster.chaos.calls import Phones
+from tests.cluster.chaos.calls import Phones, Up
 from tests.cluster.chaos.cluster import Cluster
 from tests.cluster.chaos.figures import Trial
 from tests.cluster.lab import Host, until
@@ -165,9 +168,10 @@ ALONE = "address alone, by ping"
 class Calls:
     """What the trials are made on: a cluster, and phones with calls through its VIP."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, logs: Path | None = None) -> None:
         self.cluster = cluster
         self.phones = Phones(cluster)
+        self._logs = logs
 
     async def trial(self, what: str) -> list[Trial]:
         """One failure, and all well again."""
@@ -201,10 +205,21 @@ class Calls:
         await trio.to_thread.run_sync(cluster.forget_calls)
         steps.done("judged")
         log.info("%s", steps)
+        if self._logs is not None and any(one.lost or one.records != 1 for one in outcomes):
+            self._keep_logs(self._logs / f"{what} {time.strftime('%H.%M.%S')}", ended)
         found = [Trial(failure=what, gap=gap, doubled=doubled, calls=outcomes)]
         if what == "holder powered off":
             found.append(Trial(failure=f"{what}: {ALONE}", gap=alone, doubled=doubled))
         return found
+
+    def _keep_logs(self, into: Path, ended: list[tuple[Up, str]]) -> None:
+        """What everybody wrote, and which Call-ID is which call."""
+        lab = self.cluster.view.network.directory
+        for path in lab.glob("*/*.log"):
+            (into / path.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, into / path.relative_to(lab))
+        lines = [f"{up.kind}: {up.out.call_id} {why}\n" for up, why in ended]
+        (into / "calls").write_text("".join(lines))
 
     async def mend(self) -> None:
         """Undo whatever a trial that broke off left. Raises AssertionError if that is not enough"""
