@@ -14,9 +14,8 @@ from pbxctl.deployment import Job
 from pbxctl.engines.engine import Endpoints, Engine, JobStatus, TaskStatus
 from pbxctl.progress import RoleHealth
 from pbxctl.registry_client import RegistryClient, Service
+from pbxctl.switching import CALL_MANAGER, MEDIA
 
-CALL_MANAGER = "call-manager"
-MEDIA = "media"
 ANSWER_WITHIN = 2.0
 
 

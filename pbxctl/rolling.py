@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 from pbxctl.deployment import Job
 from pbxctl.registry_client import Service
+from pbxctl.switching import MEDIA
 
 ORDER = ("live", "database", "call-manager")
 """Of one server's jobs: what is below is replaced first."""
-MEDIA = "media"
 VOTING = ("call-manager", "database")
 """Roles that work with a majority only."""
 

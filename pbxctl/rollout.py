@@ -11,11 +11,11 @@ from pbxctl.admin_client import AdminClient, AdminError
 from pbxctl.deployment import Deployment, Job
 from pbxctl.draining import emptied
 from pbxctl.engines.engine import Endpoints, Engine, EngineError, JobStatus
-from pbxctl.health import CALL_MANAGER, judge, look_at
+from pbxctl.health import judge, look_at
 from pbxctl.progress import Progress
 from pbxctl.registry_client import RegistryClient, RegistryError
 from pbxctl.rolling import in_the_way, must_hand_over, next_job, worth_waiting
-from pbxctl.switching import MEDIA, media_states
+from pbxctl.switching import CALL_MANAGER, MEDIA, media_states
 
 VIP = "vip"
 POLL = 0.1
@@ -72,10 +72,11 @@ class Rollout:
             remaining.remove(job)
 
     async def _spare(self, job: Job, holder: str) -> None:
-        """Until the job's role can do without its server."""
+        """Until the job's role, and calls, can do without its server."""
         if must_hand_over(job, holder, self.deployment.jobs):
             await self.hand_over(holder)
         await self._others_ready(job)
+        await self._calls_have_media(job)
 
     async def _undo(self, replaced: Sequence[tuple[Job, JobStatus]]) -> str:
         """Put all of these back, the last one first; what is to be said of it."""
@@ -84,7 +85,6 @@ class Rollout:
             name = f"{job.role} on {job.server}"
             try:
                 await self._spare(job, await self.registry.holder(VIP))
-                await self._calls_have_media(job)
                 async with self._empty(job):
                     kept = await self._put_back(job, before, "goes back with the others")
             except (EngineError, RegistryError, AdminError) as error:
@@ -95,7 +95,6 @@ class Rollout:
         return _also(done)
 
     async def _replace(self, job: Job, before: JobStatus | None) -> None:
-        await self._calls_have_media(job)
         async with self._empty(job):
             self.progress.doing(f"restarting {job.role} on {job.server} with its new settings")
             await self.engine.register(job)

@@ -56,8 +56,9 @@ async def collect(load: Callable[[], int] = lambda: 0) -> None:
     try:
         while True:
             await trio.sleep(EVERY)
-            if times.due(trio.current_time(), load()):
-                _collect(times, load())
+            calls = load()
+            if times.due(trio.current_time(), calls):
+                _collect(times, calls)
     finally:
         gc.set_threshold(*before)
 

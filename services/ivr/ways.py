@@ -61,14 +61,12 @@ class Ways:
 
     async def _tell(self, instance: Instance) -> None:
         while waiting := self._waiting.get(instance.id):
-            calls = dict(list(waiting.items())[:AT_ONCE])
-            for call_id in calls:
-                del waiting[call_id]
+            calls = {call_id: waiting.pop(call_id) for call_id in list(waiting)[:AT_ONCE]}
             try:
                 answer = await self._http.put(
                     f"{instance.meta.get('admin', '')}/v1/ways", json={"calls": calls}
                 )
                 answer.raise_for_status()
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 why = str(error) or type(error).__name__
                 log.info("%s was not told of %d calls: %s", instance.id, len(calls), why)

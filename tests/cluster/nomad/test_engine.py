@@ -110,6 +110,7 @@ async def test_what_was_changed_behind_our_back_is_shown_and_set_back(bench: Ben
 
     await until("what was changed to run", runs, within=60, why=bench.lab.logs)
     drift = (await bench.engine.drift([job]))[job.id]
+    assert drift.restarts
     assert "changed outside pbxctl: one.RestartPolicy" in drift.text
     await bench.engine.register(job)
     assert await bench.engine.drift([job]) == {}
