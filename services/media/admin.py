@@ -10,21 +10,21 @@ from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.core.admin import Application, authorized_router
-from services.media.keys import Keys, Pressed
+from services.media.keys import Pressed
 from services.media.status import State
 
 PATH = "/rtpengine"
 MAX_BODY = 65536
 
 
-def keys_router(keys: Keys, clock: Callable[[], float]) -> APIRouter:
+def keys_router(pressed: Callable[[list[str]], dict[str, Pressed]]) -> APIRouter:
     """What an application server asks that goes on with calls of another."""
     routes = authorized_router(tags=["calls"])
 
     @routes.post("/v1/digits")
     async def digits(calls: list[str]) -> dict[str, Pressed]:  # pyright: ignore[reportUnusedFunction]
         """The keys pressed lately in these calls, by Call-ID: each with its age in seconds."""
-        return keys.of(calls, clock())
+        return pressed(calls)
 
     return routes
 

@@ -1,9 +1,10 @@
 """The keys pressed in each call, for a short while: pure.
 
 An application server that goes on with the calls of one that died asks for those that nobody heard.
-rtpengine 10.5 tells of each key of RFC 4733 that it passes on, when the key is released
-(``dtmf-log-dest``): ``callid`` and ``event``, the key's number in RFC 4733 section 3.2, in what
-looks like JSON; but nothing in it is escaped (daemon/dtmf.c: dtmf_json_print).
+Where media addresses float, keys come from `tap`. Elsewhere rtpengine 10.5 tells of each key of
+RFC 4733 that it passes on, when the key is released (``dtmf-log-dest``): ``callid`` and ``event``,
+the key's number in RFC 4733 section 3.2, in what looks like JSON; but nothing in it is escaped
+(daemon/dtmf.c: dtmf_json_print).
 Keys are secrets, PINs among them: they are kept in memory, and told to nobody's log.
 """
 
@@ -36,21 +37,25 @@ _TOLD = re.compile(
 )
 
 
+def read_log(datagram: bytes) -> tuple[str, str] | None:
+    """The Call-ID and the key that a datagram of rtpengine's tells of; None if it is none."""
+    try:
+        found = _TOLD.fullmatch(datagram.decode())
+    except UnicodeDecodeError:
+        return None
+    if found is None or int(found["event"]) >= len(KEYS):
+        return None
+    return found["call"], KEYS[int(found["event"])]
+
+
 class Keys:
-    """Times are seconds of one clock."""
+    """By Call-ID, or by what else tells calls apart. Times are seconds of one clock."""
 
     def __init__(self) -> None:
         self._calls: OrderedDict[str, deque[tuple[str, float]]] = OrderedDict()
 
-    def told(self, datagram: bytes, now: float) -> None:
-        """Take a datagram of rtpengine's; what is no key is passed over."""
-        try:
-            found = _TOLD.fullmatch(datagram.decode())
-        except UnicodeDecodeError:
-            return
-        if found is None or int(found["event"]) >= len(KEYS):
-            return
-        call, key = found["call"], KEYS[int(found["event"])]
+    def pressed(self, call: str, key: str, now: float) -> None:
+        """Keep a key of a call's."""
         self._calls.setdefault(call, deque(maxlen=LAST)).append((key, now))
         self._calls.move_to_end(call)
         self.forget(now)

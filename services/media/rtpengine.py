@@ -134,7 +134,7 @@ def keys_arguments(settings: MediaSettings) -> tuple[str, ...]:
 
     To read them it decrypts SRTP that it would pass on as it is, and then a session that another
     server takes over is mute for good once its sequence numbers have wrapped: that one does not
-    know how often they have (RFC 3711 section 3.3.1). So not where sessions are taken over.
+    know how often they have (RFC 3711 section 3.3.1). So not where sessions are taken over: `tap`.
     """
     return (f"--dtmf-log-dest={host_port(settings.address, settings.keys_port)}",)
 

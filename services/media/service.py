@@ -24,12 +24,13 @@ from services.media import status
 from services.media.admin import Metrics, keys_router, metrics, sources, with_teardown
 from services.media.announcement.service import Announcements
 from services.media.health import PROBE, Echo, EchoError, open_echo
-from services.media.keys import KEPT, Keys
+from services.media.keys import KEPT, Keys, Pressed, read_log
 from services.media.recording.service import Recordings
 from services.media.rtpengine import CHECK, host_port
 from services.media.settings import MediaSettings
 from services.media.status import State
 from services.media.takeover import Heartbeat, Takeover
+from services.media.tap import Tap, open_tap
 
 if TYPE_CHECKING:
     from services.media.mirror.mirror import Mirror
@@ -39,6 +40,10 @@ log = logging.getLogger(__name__)
 TELL_ATTEMPTS = 4
 LONGEST_TOLD = 4096
 """Bytes of what rtpengine says of a key."""
+LONGEST_EVENT = 128
+EVENTS_AT_ONCE = 200
+EVENTS_EVERY = 0.02
+"""Seconds between two looks at so many packets at most: nobody's keys hold the agent up."""
 LEAVE_WITHIN = 4.0
 """Seconds to deregister: the job's kill_timeout is longer."""
 
@@ -60,7 +65,7 @@ class Agent:
         self.service = status.service(settings, probe)
         self.state = State(capacity=settings.capacity, floats=settings.floats)
         self.metrics = Metrics()
-        self._keys = Keys()
+        self._keys, self._tap = Keys(), Tap()
         self._token = settings.admin_token()
         self._call_managers: tuple[Instance, ...] = ()
         self._gone, self._to_tell = trio.open_memory_channel[str](10_000)
@@ -94,7 +99,10 @@ class Agent:
                 self._report,
             )
             await nursery.start(serve, self._application(membership), s.address, s.admin_port)
-            await nursery.start(self._hear_of_keys)
+            if s.floats:
+                nursery.start_soon(self._see_keys)
+            else:
+                await nursery.start(self._hear_of_keys)
             nursery.start_soon(self._check_forever, ng, echo)
             nursery.start_soon(membership.report)
             nursery.start_soon(membership.follow_switch, self._switched)
@@ -136,7 +144,7 @@ class Agent:
         self._mirror = Mirror(
             s.cluster,
             s.server,
-            [peer.name for peer in s.floating],
+            {peer.name: peer.address for peer in s.floating},
             port=s.mirror_port,
             cli_port=s.cli_port,
             redis=s.redis,
@@ -179,9 +187,38 @@ class Agent:
             while True:
                 with trio.move_on_after(KEPT):
                     datagram, source = await own.recvfrom(LONGEST_TOLD)
-                    if source[0] in here:
-                        self._keys.told(datagram, trio.current_time())
+                    if source[0] in here and (found := read_log(datagram)) is not None:
+                        self._keys.pressed(*found, trio.current_time())
                 self._keys.forget(trio.current_time())
+
+    async def _see_keys(self) -> None:
+        """Read keys off what this host sends, for ever."""
+        try:
+            tap = open_tap()
+        except OSError as error:
+            log.warning("keys that are pressed while a server fails are lost: %s", error.strerror)
+            return
+        with tap:
+            while True:
+                with trio.move_on_after(KEPT):
+                    await trio.lowlevel.wait_readable(tap)
+                with suppress(BlockingIOError):
+                    for _ in range(EVENTS_AT_ONCE):
+                        self._tap.saw(tap.recv(LONGEST_EVENT), trio.current_time())
+                self._tap.forget(trio.current_time())
+                await trio.sleep(EVENTS_EVERY)
+
+    def _pressed(self, calls: list[str]) -> dict[str, Pressed]:
+        """Keys by Call-ID."""
+        now = trio.current_time()
+        if self._mirror is None:
+            return self._keys.of(calls, now)
+        found: dict[str, Pressed] = {}
+        for call in calls:
+            ports, age = self._mirror.sockets(call)
+            # A port may have been another call's before.
+            found[call] = self._tap.of(ports, age, now)
+        return {call: pressed for call, pressed in found.items() if pressed}
 
     def _well(self) -> bool:
         """Whether rtpengine does its job, as the Call Managers' probes are told."""
@@ -199,7 +236,7 @@ class Agent:
             health=self._health,
             metrics=self.metrics.registry,
             drain=drain,
-            routers=(keys_router(self._keys, trio.current_time),),
+            routers=(keys_router(self._pressed),),
         )
         return with_teardown(app, self.settings.address, self._media_gone)
 

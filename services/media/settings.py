@@ -13,7 +13,8 @@ class MediaSettings(Settings, frozen=True, kw_only=True):
     It asks nobody who he is, so only Call Managers may reach it; empty means ``address``.
     ``media_address`` is where phones send RTP. ``capacity`` is simultaneous calls.
     ``announce_port``: SIP, for the announcements it plays to callers before a final answer.
-    ``keys_port`` (UDP, on ``address``): where rtpengine tells the agent of keys.
+    ``keys_port`` (UDP, on ``address``): where rtpengine tells the agent of keys, where
+    addresses do not float.
 
     In a cluster: ``managers`` as `parse_peers` reads them and ``probe_port`` (UDP) for failure
     detection. ``media_addresses``: every floating address, those kept for servers to come among

@@ -230,9 +230,9 @@ class Phones:
         made.listens()
         return made
 
-    def at_menu(self, caller: str, menu: str) -> AtMenu:
-        """A new call to a menu, which is heard."""
-        party, ear = self.parties[caller], rtp.Party(self.host, secure=False, sequence=1000)
+    def at_menu(self, caller: str, menu: str, *, secure: bool = False) -> AtMenu:
+        """A new call to a menu, which is heard; ``secure``: over SRTP."""
+        party, ear = self.parties[caller], rtp.Party(self.host, secure=secure, sequence=1000)
         self.refresh(party)
         out = party.call(menu, ear.offer())
         ear.take(out.expect(200).body)

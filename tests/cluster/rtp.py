@@ -20,6 +20,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -27,11 +28,14 @@ from typing import Any, Self
 import msgspec
 import pylibsrtp
 
+from services.core.audio import keys
 from services.core.ng import Answer, decode, encode, text
 from services.media import rtp, sdp
 from tests.cluster.lab import Host
 
 FRAME = 0.02
+EVENTS = 101
+"""Payload type of telephone events."""
 SILENCE = b"\xd5" * 160
 SDES = "AES_CM_128_HMAC_SHA1_80"
 _CRYPTO = re.compile(rf"a=crypto:(\d+) {SDES} inline:([A-Za-z0-9+/=]+)")
@@ -73,12 +77,16 @@ class Party:
         self.undecodable = 0
         self._key = secrets.token_bytes(30) if secure else b""
         self._tag = "1"
+        self._pressing: deque[bytes] = deque()
+        """What is left of keys to be said; empty between two."""
+        self._pressed = 0
         self._protect: pylibsrtp.Session | None = None
         self._unprotect: pylibsrtp.Session | None = None
 
     def offer(self) -> str:
         """Its session description."""
-        said = sdp.describe(address=self.address, port=self.port, codecs={8: "PCMA/8000"})
+        codecs = {8: "PCMA/8000", EVENTS: "telephone-event/8000"}
+        said = sdp.describe(address=self.address, port=self.port, codecs=codecs)
         if not self._key:
             return said
         key = base64.b64encode(self._key).decode()
@@ -102,6 +110,14 @@ class Party:
             )
         self.target = (media.address, media.port)
 
+    def press(self, key: str) -> None:
+        """Say this key next (RFC 4733), for 80 ms."""
+        self._pressing += [
+            keys.build(keys.Payload(keys.KEYS.index(key), number > 4, 10, 160 * min(number, 4)))
+            for number in range(1, 8)
+        ]
+        self._pressing.append(b"")
+
     def send(self, now: float) -> None:
         """The next 20 ms, if it knows where to."""
         if self.target is None:
@@ -109,6 +125,11 @@ class Party:
         at = 160 * self.sequence % (len(self._speech) // 160 * 160)
         frame = self._speech[at : at + 160]
         packet = rtp.Packet(8, self.sequence, 160 * self.sequence, self.ssrc, frame)
+        if self._pressing and (payload := self._pressing.popleft()):
+            self._pressed = self._pressed or packet.timestamp
+            packet = rtp.Packet(EVENTS, self.sequence, self._pressed, self.ssrc, payload)
+        else:
+            self._pressed = 0
         data = rtp.build(packet)
         if self._protect is not None:
             data = self._protect.protect(data)

@@ -175,16 +175,24 @@ def test_calls_outlive_their_media_server(running: Running) -> None:
 
 
 def test_a_caller_at_a_menu_outlives_its_server(running: Running) -> None:
-    call = running.phones.at_menu("2001", "800")
+    call = running.phones.at_menu("2001", "800", secure=True)
     (dead,) = running.having(call.server)
     began = time.monotonic()
     dead.power_off()
+    call.ear.press("1")
     call.leaves(dead.address)
     call.hears(since=began, gap=1.0)
+    # What was pressed while nobody had the call: the front desk is rung.
+    desk = running.phones.parties["2002"]
+    rung = Call(desk, desk.expect("INVITE"))
+    rung.reply(180)
+    call.hang_up()
+    desk.reply(desk.expect("CANCEL", call_id=rung.call_id), 200)
+    rung.reply(487)
     new = running.phones.at_menu("2002", "800")
     assert new.server != dead.address
+    new.hang_up()
     for each in (new, call):
-        each.hang_up()
         each.one_record()
     dead.power_on()
     running.well()

@@ -30,6 +30,18 @@ def home_of(document: bytes) -> str:
     return name.removeprefix(INTERFACE) if name.startswith(INTERFACE) else ""
 
 
+def ports_of(document: bytes) -> frozenset[int]:
+    """The ports of ours that a session has."""
+    session = _parse(document)
+    sockets = (_object(value) for key, value in session.items() if key.startswith("sfd-"))
+    return frozenset(_number(each, "localport") for each in sockets)
+
+
+def created_at(document: bytes) -> float:
+    """Unix time at which a session was set up; 0 if it cannot be read."""
+    return _number(_object(_parse(document).get("json")), "created") / 1e6
+
+
 def recording_of(document: bytes) -> str | None:
     """The metadata that a session is recorded with; None while it is not recorded."""
     call = _object(_parse(document).get("json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 
@@ -10,9 +11,11 @@ import trio
 
 from services.media.health import PROBE
 from services.media.mirror import cli
+from services.media.mirror.document import created_at, ports_of
 from services.media.mirror.relay import Relay
 from services.media.mirror.sessions import Action, Notify, Remove, Sessions, Store
 from services.media.mirror.store import Exchange
+from services.media.tap import Place
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ ADVANCE = 240.0
 
 
 class Mirror:
-    """``homes`` are the names of the cluster's floating media addresses.
+    """``homes`` are the cluster's floating media addresses by name.
 
     Its face for who moves addresses: `gain`, `lose`, and `ready`. ``restarted`` is called when
     rtpengine may have started anew.
@@ -42,7 +45,7 @@ class Mirror:
         self,
         cluster: str,
         server: str,
-        homes: Iterable[str],
+        homes: Mapping[str, str],
         *,
         port: int,
         cli_port: int,
@@ -51,6 +54,7 @@ class Mirror:
         restarted: Callable[[], None] = lambda: None,
     ) -> None:
         self.sessions = Sessions(homes)
+        self._addresses = homes
         self._restarted = restarted
         self._port = port
         self._cli_port = cli_port
@@ -101,6 +105,15 @@ class Mirror:
         """Whether a session is, or was until just now, served here."""
         session = self.sessions.get(call)
         return call in self._over if session is None else session.home in self.sessions.held
+
+    def sockets(self, call: str) -> tuple[frozenset[Place], float]:
+        """Where a session that is served here sends from, and its age in seconds."""
+        session = self.sessions.get(call)
+        if session is None or session.home not in self.sessions.held:
+            return frozenset(), 0.0
+        address = self._addresses[session.home]
+        places = frozenset((address, port) for port in ports_of(session.document))
+        return places, time.time() - created_at(session.document)
 
     def recording(self, calls: Collection[str]) -> None:
         """The calls that are being recorded here, all of them."""
