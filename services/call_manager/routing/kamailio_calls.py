@@ -148,7 +148,7 @@ def _read(head: Head) -> Request | None:
     """The request as a value; None: it was challenged or refused."""
     # "+" may come escaped (RFC 3261 section 19.1.4).
     dialled = unquote(head.ruri_user)
-    if tables.app_at(f"{uri_host(head.source)}:{head.port}") is not None:
+    if tables.app_at(head.source, head.port) is not None:
         return _onward(head)
     trunk = tables.trunk_of(head.source)
     if trunk is None:

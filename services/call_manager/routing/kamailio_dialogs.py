@@ -64,7 +64,7 @@ def sign_contact(party: str = "", anchor: Anchor = AS_SET_UP) -> str:
     KSR.hdr.remove("Contact")
     KSR.hdr.append(f"Contact: {signed.value}\r\n")
     # An application server's requests may have to go elsewhere (kamailio_heirs.py).
-    if party and signed.short_cut and heirs.server_at(source) is None:
+    if party and signed.short_cut and tables.app_at(source.address, source.port) is None:
         KSR.dialog.var_sets(party, signed.short_cut)
     return signed.value
 

@@ -33,7 +33,6 @@ from services.call_manager.routing.kamailio_request import (
     text,
 )
 from services.call_manager.routing.kamailio_users import authenticate, register
-from services.call_manager.routing.uri import host as uri_host
 from services.call_manager.routing.worker import key, now, settings, tables
 
 __all__ = [
@@ -83,7 +82,7 @@ def screen() -> Head | None:
     source = text("$si") if head is None else head.source
     # What application servers send was asked for, and is judged by its signature.
     port = str(KSR.pv.get("$sp")) if head is None else head.port
-    ours = tables.app_at(f"{uri_host(source)}:{port}") is not None
+    ours = tables.app_at(source, port) is not None
     carrier = ours or tables.trunk_of(source) is not None
     if not carrier and not _within_limits(source, head):
         return None

@@ -11,8 +11,7 @@ import KSR
 
 from services.call_manager.routing import kamailio_events as events
 from services.call_manager.routing.server_choice import heir
-from services.call_manager.routing.target_signature import Source, Target
-from services.call_manager.routing.uri import host as uri_host
+from services.call_manager.routing.target_signature import Target
 from services.call_manager.routing.worker import tables
 from services.call_manager.tables import AppServer
 
@@ -25,23 +24,18 @@ PROMPT = frozenset(("INVITE", "INFO", "BYE"))
 """Methods for which that holds. What others ask for may take its time: Kamailio's fr_timer."""
 
 
-def server_at(source: Source) -> AppServer | None:
-    """The application server that messages from there are of."""
-    return tables.app_at(f"{uri_host(source.address)}:{source.port}")
-
-
 def hop(target: Target) -> str:
     """Where a request to ``target`` is sent; "" where that is no application server."""
-    server = server_at(target.source)
+    server = _server(target)
     return _to(server) if server is not None else ""
 
 
 def watch(target: Target | None, method: str) -> None:
     """Have a request that is about to be sent try again elsewhere if its server has just gone."""
-    server = server_at(target.source) if target is not None else None
+    server = _server(target) if target is not None else None
     if target is None or server is None or method == "ACK":
         return
-    KSR.pv.sets("$avp(app)", server.sip)
+    KSR.pv.sets("$avp(app)", server.key)
     KSR.pv.sets("$avp(app_uri)", target.uri)
     if method in PROMPT:
         KSR.tm.t_set_fr(0, SILENCE)
@@ -52,7 +46,7 @@ def failure() -> None:
     """It was not answered. While its server is there, that is its last word; but a BYE that is lost
     leaves a call up, so a slow server gets it once more.
     """
-    server = tables.app_at(KSR.pv.gete("$avp(app)"))
+    server = tables.apps.get(KSR.pv.gete("$avp(app)"))
     if server is None or KSR.tm.t_branch_timeout() <= 0 or KSR.tm.t_is_canceled() > 0:
         return
     if server.there:
@@ -75,7 +69,7 @@ def _call() -> str:
 
 def adopted() -> None:
     """An INVITE comes from a server that has taken the call over: the call is counted there now."""
-    server = tables.app_at(f"{uri_host(KSR.pv.gete('$si'))}:{KSR.pv.get('$sp')}")
+    server = tables.app_at(KSR.pv.gete("$si"), KSR.pv.gete("$sp"))
     record = events.load() if server is not None else None
     if server is None or record is None:
         return
@@ -85,6 +79,10 @@ def adopted() -> None:
         events.take(record.held, own, 0)
         events.release(record, before)
         events.save(record)
+
+
+def _server(target: Target) -> AppServer | None:
+    return tables.app_at(target.source.address, target.source.port)
 
 
 def _to(server: AppServer) -> str:

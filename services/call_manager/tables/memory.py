@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from services.call_manager.routing.dialling import RouteTable
+from services.call_manager.routing.uri import host
 from services.call_manager.tables.model import (
     AppServer,
     MediaServer,
@@ -53,7 +54,8 @@ class MemoryTables:
     def number(self, number: str) -> Number | None:
         return self._numbers.get(number)
 
-    def app_at(self, source: str) -> AppServer | None:
+    def app_at(self, address: str, port: int | str) -> AppServer | None:
+        source = f"{host(address)}:{port}"
         return next((server for server in self.apps.values() if server.sip == source), None)
 
     def trunk_of(self, address: str) -> Trunk | None:

@@ -115,8 +115,8 @@ class Tables(Protocol):
 
     def user(self, tenant: str, extension: str) -> User | None: ...
     def number(self, number: str) -> Number | None: ...
-    def app_at(self, source: str) -> AppServer | None:
-        """The application server whose calls come from this ``address:port``."""
+    def app_at(self, address: str, port: int | str) -> AppServer | None:
+        """The application server whose calls come from there."""
         ...
 
     def trunk_of(self, address: str) -> Trunk | None:

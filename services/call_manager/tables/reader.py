@@ -13,6 +13,7 @@ import lmdb
 import msgspec
 
 from services.call_manager.routing.dialling import RouteTable
+from services.call_manager.routing.uri import host
 from services.call_manager.tables.environment import MARKER, Environment, user_key
 from services.call_manager.tables.model import (
     AppServer,
@@ -171,8 +172,8 @@ class TablesReader:
             self._damaged(error)
             raise
 
-    def app_at(self, source: str) -> AppServer | None:
-        return self._apps_at.get(source)
+    def app_at(self, address: str, port: int | str) -> AppServer | None:
+        return self._apps_at.get(f"{host(address)}:{port}")
 
     def trunk_of(self, address: str) -> Trunk | None:
         name = self._sources.get(address) or self._networks.find(address)
