@@ -14,13 +14,14 @@ from typing import Any
 
 import trio
 
-from services.call_manager import control, takeover
+from services.call_manager import control, resync, takeover
 from services.call_manager.call_log import CallLog
 from services.call_manager.calls import Call
 from services.call_manager.replication import Following
 from services.call_manager.rpc import Rpc, RpcError
 from services.call_manager.settings import CallManagerSettings
 from services.call_manager.state import State
+from services.core.settings import Peer
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ class Continuity:
         self._taken = taken
         token = settings.admin_token()
         self._others = [
-            Following(peer, settings.admin_port, token, calls.take) for peer in settings.peers
+            Following(peer, settings.admin_port, token, calls.take, self._gap)
+            for peer in settings.peers
         ]
         self._term = ""
         self._wake = trio.Event()
@@ -81,6 +83,7 @@ class Continuity:
         self._spoken: dict[str, str] = {}
         self._anchored: dict[str, str] = {}
         self._seen = NOTHING
+        self._missed = resync.Missed()
         if self._others:
             calls.hear_others = self._hear_others
 
@@ -141,10 +144,25 @@ class Continuity:
         await self._tell()
         if trio.current_time() >= self._next_try:
             await self._restore()
+        if not held:
+            await self._catch_up()
         silent = [one.peer.name for one in self._others if not one.current]
         self._state.tell(
             "calls of others", f"calls of {', '.join(silent)} are not known here" if silent else ""
         )
+
+    def _gap(self, peer: Peer) -> None:
+        self._missed.gap(peer, trio.current_time())
+
+    async def _catch_up(self) -> None:
+        """Have Kamailio told of the phones that it may have missed."""
+        s = self._settings
+        for peer in self._missed.due(trio.current_time()):
+            log.info("phones of %s are asked for", peer.name)
+            try:
+                await resync.ask(s.address, peer, s.dmq_port)
+            except OSError as error:
+                log.warning("phones of %s are not asked for: %s", peer.name, error)
 
     async def _notice_restart(self) -> None:
         """A Kamailio that has started anew knows nothing, and its dialogs are gone.

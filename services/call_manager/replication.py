@@ -9,6 +9,7 @@ it is in the store (`CallLog`).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
 import httpx
@@ -24,6 +25,8 @@ PATH = "/v1/replication"
 BEAT = 1.0
 """Seconds after which a stream says that it lives."""
 SILENCE = 4.0
+GAP = 2.5
+"""Seconds of silence after which something that Kamailio told may have been lost, too."""
 AGAIN = 0.5
 WAITING = 10_000
 """Batches that a slow reader may be behind; then it is cut and begins anew."""
@@ -86,11 +89,17 @@ class Journal:
 
 class Following:
     """Follows one other Call Manager. ``current`` is whether its picture is here and up to date;
-    ``first`` is set when that was so for the first time.
+    ``first`` is set when that was so for the first time. ``gap`` is called when it is heard again
+    after a silence.
     """
 
     def __init__(
-        self, peer: Peer, port: int, token: str, take: Callable[[list[Event]], None]
+        self,
+        peer: Peer,
+        port: int,
+        token: str,
+        take: Callable[[list[Event]], None],
+        gap: Callable[[Peer], None],
     ) -> None:
         host = f"[{peer.address}]" if ":" in peer.address else peer.address
         self.peer = peer
@@ -99,6 +108,8 @@ class Following:
         self._url = f"http://{host}:{port}{PATH}"
         self._token = token
         self._take = take
+        self._gap = gap
+        self._heard = math.inf
         self._told = False
 
     async def run(self) -> None:
@@ -123,6 +134,10 @@ class Following:
             answer.raise_for_status()
             rest = b""
             async for data in answer.aiter_bytes():
+                now = trio.current_time()
+                if now > self._heard + GAP:
+                    self._gap(self.peer)
+                self._heard = now
                 *lines, rest = (rest + data).split(b"\n")
                 self._lines(lines)
 

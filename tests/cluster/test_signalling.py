@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.cluster.signalling import Signalling
@@ -15,6 +17,7 @@ from tests.cluster.states import (
     ringing,
     taken_up,
 )
+from tests.integration.agent.subscriber import Subscriber
 from tests.integration.calls.party import connect, sdp
 
 pytestmark = pytest.mark.long
@@ -280,3 +283,24 @@ def test_the_vip_goes_away_and_comes_back(calls: Signalling) -> None:
     calls.wait(lambda: calls.counters(first).get("all") == 1, "the call to be counted once")
     end(out, into)
     over(calls, out.call_id, ended_by="caller")
+
+
+@pytest.mark.parametrize("failure", ["paused", "cut off"])
+def test_phones_that_registered_meanwhile_are_known_to_who_comes_back(
+    calls: Signalling, failure: str
+) -> None:
+    away = next(host for host in calls.managers if host is not calls.holder)
+    if failure == "paused":
+        away.pause()
+    else:
+        away.partition(*(host for host in calls.managers if host is not away))
+    bob = calls.phone("2002")
+    assert Subscriber(bob, "2002").subscribe().code == 200
+    # Longer than Kamailio says to the others what has changed.
+    time.sleep(8)
+    if failure == "paused":
+        away.resume()
+    else:
+        away.heal()
+    calls.wait(lambda: calls.bindings(away, "2002"), "the binding where it was missed", 15)
+    calls.wait(lambda: "sales/2002" in calls.table(away, "subscriptions"), "the subscription", 15)

@@ -8,6 +8,7 @@ from services.call_manager.routing import flows
 from services.call_manager.routing import kamailio_cluster as cluster
 from services.call_manager.routing.flows import Flow
 from services.call_manager.routing.target_signature import Target
+from services.call_manager.routing.worker import now
 
 STREAMS = flows.STREAMS
 PATIENCE = 8
@@ -31,7 +32,9 @@ def _bindings(aor: str) -> list[Flow]:
     found: list[Flow] = []
     for index in range(int(KSR.pv.get("$(ulc(flow=>count))") or 0)):
         received = KSR.pv.gete(f"$(ulc(flow=>received)[{index}])")
-        if ";transport=" not in received.lower():
+        expires = int(KSR.pv.get(f"$(ulc(flow=>expires)[{index}])") or 0)
+        # What was removed or has run out stays in memory until it is written down.
+        if ";transport=" not in received.lower() or 0 < expires <= now():
             continue
         connection = int(KSR.pv.get(f"$(ulc(flow=>conid)[{index}])") or 0)
         alive = connection > 0 and KSR.tcpops.tcp_conid_alive(connection) > 0

@@ -24,7 +24,7 @@ def started(call: str) -> Started:
 
 
 def following(taken: list[Event]) -> Following:
-    return Following(Peer("cm1", "10.0.0.1"), 7080, "token", taken.extend)
+    return Following(Peer("cm1", "10.0.0.1"), 7080, "token", taken.extend, lambda _: None)
 
 
 async def test_a_reader_gets_a_picture_and_then_what_is_new(

@@ -1,0 +1,48 @@
+"""When the other Call Managers are asked for their phones, and how."""
+
+from __future__ import annotations
+
+import json
+
+from services.call_manager.resync import LATER, Missed, messages
+from services.core.settings import Peer
+
+ONE, OTHER = Peer("cm2", "10.0.0.2"), Peer("cm3", "10.0.0.3")
+
+
+def test_who_was_silent_is_asked_at_once_and_again() -> None:
+    missed = Missed()
+    assert not missed.due(0.0)
+    missed.gap(ONE, 10.0)
+    missed.gap(OTHER, 12.0)
+    assert missed.due(10.0) == [ONE]
+    assert missed.due(12.0) == [OTHER]
+    assert not missed.due(10.0 + LATER - 0.1)
+    assert missed.due(12.0 + LATER) == [ONE, OTHER]
+    assert not missed.due(1000.0)
+
+
+def test_what_was_due_while_it_could_not_be_asked_is_asked_once() -> None:
+    missed = Missed()
+    missed.gap(ONE, 10.0)
+    assert missed.due(10.0 + 2 * LATER) == [ONE]
+    assert not missed.due(1000.0)
+
+
+def test_another_gap_begins_anew() -> None:
+    missed = Missed()
+    missed.gap(ONE, 10.0)
+    missed.due(10.0)
+    missed.gap(ONE, 15.0)
+    assert [missed.due(at) for at in (15.0, 10.0 + LATER, 15.0 + LATER)] == [[ONE], [], [ONE]]
+
+
+def test_it_is_asked_as_a_kamailio_asks() -> None:
+    for message, name in zip(
+        messages("2001:db8::1", "2001:db8::2", 5066), ("usrloc", "htable"), strict=True
+    ):
+        head, _, body = message.decode().partition("\r\n\r\n")
+        assert head.startswith(f"KDMQ sip:{name}@[2001:db8::2]:5066 SIP/2.0\r\n")
+        assert f"\r\nFrom: <sip:{name}@[2001:db8::1]:5066>;tag=" in head
+        assert f"\r\nContent-Length: {len(body)}" in head
+        assert json.loads(body).keys() == {"action"}
