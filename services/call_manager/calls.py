@@ -124,6 +124,11 @@ class Calls:
         for call in calls:
             self.up[call.started.call] = call
 
+    def going_on(self) -> list[Call]:
+        """Those of `up` of which no end is known: one whose answer was not told yet waits for it
+        before it is closed."""
+        return [call for call_id, call in self.up.items() if call_id not in self._ending]
+
     def waiting(self) -> list[Later]:
         """What came before the start or the answer of its call."""
         early = [event for _, events in self._early.values() for event in events]

@@ -196,7 +196,7 @@ class Continuity:
     def _ringing(self) -> list[Call]:
         """Calls that rang at another Call Manager and are not taken up yet."""
         own = self._settings.server, self._term
-        return takeover.to_restore(self._calls.view.up.values(), own, time.time())
+        return takeover.to_restore(self._calls.view.going_on(), own, time.time())
 
     async def _restore(self) -> None:
         """Hand the calls that are to be taken up to Kamailio, once more if it may have declined."""
@@ -241,19 +241,19 @@ class Continuity:
     async def _tell(self) -> None:
         """Bring Kamailio's tables up to date with the calls that are known."""
         own = (self._settings.server, self._term) if self._term else None
-        up = self._calls.view.up
         at_first = own is not None and trio.current_time() < self._came + AT_FIRST
         seen = (self._calls.view.changes, self._term, at_first)
         if seen == self._seen:
             return
+        calls = self._calls.view.going_on()
         taken_up = {call.started.call for call in self._ringing()} if at_first else ()
-        counted = takeover.counted_elsewhere(up.values(), own, taken_up)
+        counted = takeover.counted_elsewhere(calls, own, taken_up)
         numbers = {key: str(count) for key, count in counted.items()}
-        spoken = takeover.parties(up.values(), own)
+        spoken = takeover.parties(calls, own)
         done = [
             await self._make("elsewhere", self._counted, numbers),
             await self._make("parties", self._spoken, spoken),
-            await self._make("anchors", self._anchored, takeover.anchors(up.values())),
+            await self._make("anchors", self._anchored, takeover.anchors(calls)),
         ]
         if all(done):
             self._seen = seen

@@ -15,6 +15,7 @@ from tests.cluster.states import (
     negotiate,
     over,
     ringing,
+    rings,
     taken_up,
 )
 from tests.integration.agent.subscriber import Subscriber
@@ -304,3 +305,27 @@ def test_phones_that_registered_meanwhile_are_known_to_who_comes_back(
         away.heal()
     calls.wait(lambda: calls.bindings(away, "2002"), "the binding where it was missed", 15)
     calls.wait(lambda: "sales/2002" in calls.table(away, "subscriptions"), "the subscription", 15)
+
+
+def test_a_call_that_ended_elsewhere_is_not_taken_up_again(calls: Signalling) -> None:
+    alice, bob = calls.phone("2001"), calls.phone("2002")
+    out, into = rings(calls, alice, bob)
+    first = holder(calls)
+    calls.fail_over()
+    taken_up(calls, out)
+    answer(out, into)
+    end(out, into)
+    first.power_on()
+    calls.start_manager(first)
+
+    def is_told() -> bool:
+        """Of the end, but not of the answer: who is told that waits for it."""
+        health = calls.api(first, "/health", good=(200, 503))
+        return bool(health) and not any("not known here" in each for each in health["problems"])
+
+    calls.wait(is_told, "the other's calls to be followed")
+    calls.give_up()
+    calls.take(first)
+    calls.wait(lambda: calls.table(first, "cluster").get("term"), "the new holder")
+    bob.silent("INVITE", 2.0)
+    over(calls, out.call_id, code=200, answered_by="2002", ended_by="caller")

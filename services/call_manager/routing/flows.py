@@ -90,7 +90,8 @@ def choose(target: Target, flows: Sequence[Flow]) -> str | None:
     """The URI to send to; None where the phone has no connection now.
 
     A user may have several phones: the same Contact but for its port tells them apart, or else the
-    address that they come from, if only one comes from there.
+    address that they come from, if only one comes from there. What has both in common is one phone
+    that has left connections behind: the newest is its own.
     """
     source = target.source
     alive = [flow for flow in flows if flow.alive]
@@ -99,8 +100,9 @@ def choose(target: Target, flows: Sequence[Flow]) -> str | None:
             return flow.received
     same = [flow for flow in alive if _name(flow.contact) == _name(target.uri)]
     near = [flow for flow in alive if _place(flow.received)[0] == source.address]
-    both = [flow for flow in same if flow in near]
-    for found in (both, same, near):
+    if both := [flow for flow in same if flow in near]:
+        return max(both, key=lambda flow: (flow.registered, flow.connection)).received
+    for found in (same, near):
         if len(found) == 1:
             return found[0].received
     return None

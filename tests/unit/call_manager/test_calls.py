@@ -115,6 +115,13 @@ def test_an_end_waits_for_an_answer_that_is_on_its_way() -> None:
     assert calls.up == {}
 
 
+def test_a_call_whose_end_is_known_does_not_go_on() -> None:
+    calls = Calls()
+    calls.apply([started("a"), started("b"), ended("a")], 5.0)
+    assert [call.started.call for call in calls.going_on()] == ["b"]
+    assert calls.up.keys() == {"a", "b"}
+
+
 def test_the_same_call_id_may_start_again() -> None:
     calls = Calls()
     assert len(calls.apply([started("c"), ended("c", answered=False)], 5.0)) == 1

@@ -60,6 +60,16 @@ def test_two_phones_behind_one_address_are_not_mixed_up() -> None:
     assert choose(TARGET, [first, second]) is None
 
 
+def test_of_the_connections_that_a_phone_left_behind_the_newest_counts() -> None:
+    left, new = flow("192.0.2.1", 4001, at=20, number=7), flow("192.0.2.1", 4002, at=20, number=9)
+    assert choose(TARGET, [new, left]) == choose(TARGET, [left, new]) == new.received
+    later = flow("192.0.2.1", 4003, at=21, number=3)
+    assert choose(TARGET, [left, later, new]) == later.received
+    # Elsewhere it may be anybody with the same private address.
+    moved = [flow(address, 4000, contact=TARGET.uri) for address in ("192.0.2.2", "192.0.2.3")]
+    assert choose(TARGET, moved) is None
+
+
 def test_nobody_is_there() -> None:
     assert choose(TARGET, []) is None
     assert choose(TARGET, [flow("192.0.2.1", 4000, alive=False)]) is None
