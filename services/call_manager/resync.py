@@ -12,6 +12,7 @@ with it, and the holder would forget those of its phones. Pure, but for `ask`.
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import socket
 
@@ -23,6 +24,8 @@ from services.core.settings import Peer
 LATER = 10.0
 """Seconds after which they are asked once more: until their next ping (5 s) the other Kamailios may
 take this one for gone, and tell it nothing new."""
+PAUSE = 30.0
+"""Seconds from one gap to the next that counts: who is heard badly is not asked all the time."""
 TABLES = {"usrloc": 3, "htable": 1}
 """Kamailio's modules, by the names that they have for each other, and each one's number for "tell
 me everything" (usrloc_sync.h, ht_dmq.h)."""
@@ -33,10 +36,16 @@ class Missed:
 
     def __init__(self) -> None:
         self._due: dict[Peer, tuple[float, ...]] = {}
+        self._first: dict[Peer, float] = {}
 
     def gap(self, peer: Peer, now: float) -> None:
         """What this one told may not have arrived."""
-        self._due[peer] = (now, now + LATER)
+        last = self._first.get(peer, -math.inf)
+        if last > now:
+            # It will be asked after this gap as well.
+            return
+        first = self._first[peer] = max(now, last + PAUSE)
+        self._due[peer] = tuple(sorted({*self._due.get(peer, ()), first, first + LATER}))
 
     def due(self, now: float) -> list[Peer]:
         """Who is to be asked now; they count as asked."""

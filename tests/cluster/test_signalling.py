@@ -303,7 +303,7 @@ def test_phones_that_registered_meanwhile_are_known_to_who_comes_back(
         away.resume()
     else:
         away.heal()
-    calls.wait(lambda: calls.bindings(away, "2002"), "the binding where it was missed", 15)
+    calls.wait(lambda: calls.bindings(away, "2002"), "the binding where it was missed", 60)
     calls.wait(lambda: "sales/2002" in calls.table(away, "subscriptions"), "the subscription", 15)
 
 
