@@ -17,6 +17,7 @@ import trio
 from services.call_manager import control, resync, takeover
 from services.call_manager.call_log import CallLog
 from services.call_manager.calls import Call
+from services.call_manager.options import OptionsError
 from services.call_manager.replication import Following
 from services.call_manager.rpc import Rpc, RpcError
 from services.call_manager.settings import CallManagerSettings
@@ -101,7 +102,7 @@ class Continuity:
         async with trio.open_nursery() as nursery:
             for one in self._others:
                 nursery.start_soon(one.run)
-            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(self._catch_up)
 
     async def listen(self) -> None:
         """Hear from Kamailio's workers that there are events, for ever."""
@@ -144,8 +145,6 @@ class Continuity:
         await self._tell()
         if trio.current_time() >= self._next_try:
             await self._restore()
-        if not held:
-            await self._catch_up()
         silent = [one.peer.name for one in self._others if not one.current]
         self._state.tell(
             "calls of others", f"calls of {', '.join(silent)} are not known here" if silent else ""
@@ -155,14 +154,16 @@ class Continuity:
         self._missed.gap(peer, trio.current_time())
 
     async def _catch_up(self) -> None:
-        """Have Kamailio told of the phones that it may have missed."""
+        """Have Kamailio told of the phones that it may have missed, for ever."""
         s = self._settings
-        for peer in self._missed.due(trio.current_time()):
-            log.info("phones of %s are asked for", peer.name)
-            try:
-                await resync.ask(s.address, peer, s.dmq_port)
-            except OSError as error:
-                log.warning("phones of %s are not asked for: %s", peer.name, error)
+        while True:
+            await trio.sleep(EVERY)
+            for peer in () if self._state.holder else self._missed.due(trio.current_time()):
+                log.info("phones of %s are asked for", peer.name)
+                try:
+                    await resync.ask(s.address, peer, s.dmq_port)
+                except (OSError, OptionsError) as error:
+                    log.warning("phones of %s are not asked for: %s", peer.name, error)
 
     async def _notice_restart(self) -> None:
         """A Kamailio that has started anew knows nothing, and its dialogs are gone.

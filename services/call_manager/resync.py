@@ -14,16 +14,20 @@ from __future__ import annotations
 import json
 import math
 import secrets
-import socket
+from collections.abc import Callable
+from functools import partial
 
 import trio
 
+from services.call_manager.options import over_udp
 from services.call_manager.routing.uri import host
 from services.core.settings import Peer
 
 LATER = 10.0
 """Seconds after which they are asked once more: until their next ping (5 s) the other Kamailios may
 take this one for gone, and tell it nothing new."""
+WITHIN = 4.0
+"""Seconds for a Kamailio to answer."""
 PAUSE = 30.0
 """Seconds from one gap to the next that counts: who is heard badly is not asked all the time."""
 TABLES = {"usrloc": 3, "htable": 1}
@@ -57,16 +61,20 @@ class Missed:
         return found
 
 
-def messages(own: str, peer: str, port: int) -> list[bytes]:
-    """What Kamailio at ``own`` says to the one at ``peer`` when it starts."""
-    return [_message(name, action, host(own), host(peer), port) for name, action in TABLES.items()]
+def requests(own: str, peer: str, port: int) -> list[Callable[[int], bytes]]:
+    """What Kamailio at ``own`` says to the one at ``peer`` when it starts, given the sender's
+    port."""
+    return [
+        partial(_message, name, action, host(own), host(peer), port)
+        for name, action in TABLES.items()
+    ]
 
 
-def _message(name: str, action: int, own: str, peer: str, port: int) -> bytes:
+def _message(name: str, action: int, own: str, peer: str, port: int, sender: int) -> bytes:
     body = json.dumps({"action": action})
     return (
         f"KDMQ sip:{name}@{peer}:{port} SIP/2.0\r\n"
-        f"Via: SIP/2.0/UDP {own}:{port};branch=z9hG4bK{secrets.token_hex(8)};rport\r\n"
+        f"Via: SIP/2.0/UDP {own}:{sender};branch=z9hG4bK{secrets.token_hex(8)};rport\r\n"
         f"From: <sip:{name}@{own}:{port}>;tag={secrets.token_hex(4)}\r\n"
         f"To: <sip:{name}@{peer}:{port}>\r\n"
         f"Call-ID: {secrets.token_hex(12)}\r\n"
@@ -78,9 +86,7 @@ def _message(name: str, action: int, own: str, peer: str, port: int) -> bytes:
 
 
 async def ask(own: str, peer: Peer, port: int) -> None:
-    """Have a Kamailio tell ours everything. Raises OSError."""
-    family = socket.AF_INET6 if ":" in own else socket.AF_INET
-    with trio.socket.socket(family, socket.SOCK_DGRAM) as sender:
-        await sender.bind((own, 0))
-        for message in messages(own, peer.address, port):
-            await sender.sendto(message, (peer.address, port))
+    """Have a Kamailio tell ours everything. Raises OSError and OptionsError."""
+    with trio.move_on_after(WITHIN):
+        for request in requests(own, peer.address, port):
+            await over_udp(peer.address, port, own, request)

@@ -215,9 +215,9 @@ class Agent:
             return self._keys.of(calls, now)
         found: dict[str, Pressed] = {}
         for call in calls:
-            ports, age = self._mirror.sockets(call)
+            places, age = self._mirror.sockets(call)
             # A port may have been another call's before.
-            found[call] = self._tap.of(ports, age, now)
+            found[call] = self._tap.of(places, age, now)
         return {call: pressed for call, pressed in found.items() if pressed}
 
     def _well(self) -> bool:

@@ -20,8 +20,7 @@ import selectors
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -77,9 +76,8 @@ class Party:
         self.undecodable = 0
         self._key = secrets.token_bytes(30) if secure else b""
         self._tag = "1"
-        self._pressing: deque[bytes] = deque()
-        """What is left of keys to be said; empty between two."""
-        self._pressed = 0
+        self._to_press = ""
+        self._events: Iterator[keys.Packet | None] = iter(())
         self._protect: pylibsrtp.Session | None = None
         self._unprotect: pylibsrtp.Session | None = None
 
@@ -112,11 +110,7 @@ class Party:
 
     def press(self, key: str) -> None:
         """Say this key next (RFC 4733), for 80 ms."""
-        self._pressing += [
-            keys.build(keys.Payload(keys.KEYS.index(key), number > 4, 10, 160 * min(number, 4)))
-            for number in range(1, 8)
-        ]
-        self._pressing.append(b"")
+        self._to_press = key
 
     def send(self, now: float) -> None:
         """The next 20 ms, if it knows where to."""
@@ -125,11 +119,13 @@ class Party:
         at = 160 * self.sequence % (len(self._speech) // 160 * 160)
         frame = self._speech[at : at + 160]
         packet = rtp.Packet(8, self.sequence, 160 * self.sequence, self.ssrc, frame)
-        if self._pressing and (payload := self._pressing.popleft()):
-            self._pressed = self._pressed or packet.timestamp
-            packet = rtp.Packet(EVENTS, self.sequence, self._pressed, self.ssrc, payload)
-        else:
-            self._pressed = 0
+        if self._to_press:
+            self._events = keys.Sending(self._to_press, 160, 4, 1).packets(packet.timestamp)
+            self._to_press = ""
+        if (event := next(self._events, None)) is not None:
+            packet = rtp.Packet(
+                EVENTS, self.sequence, event.timestamp, self.ssrc, event.payload, event.marker
+            )
         data = rtp.build(packet)
         if self._protect is not None:
             data = self._protect.protect(data)

@@ -30,16 +30,13 @@ def home_of(document: bytes) -> str:
     return name.removeprefix(INTERFACE) if name.startswith(INTERFACE) else ""
 
 
-def ports_of(document: bytes) -> frozenset[int]:
-    """The ports of ours that a session has."""
+def ports_of(document: bytes) -> tuple[frozenset[int], float]:
+    """The ports of ours that a session has, and the Unix time at which it was set up; 0 if that
+    cannot be read."""
     session = _parse(document)
     sockets = (_object(value) for key, value in session.items() if key.startswith("sfd-"))
-    return frozenset(_number(each, "localport") for each in sockets)
-
-
-def created_at(document: bytes) -> float:
-    """Unix time at which a session was set up; 0 if it cannot be read."""
-    return _number(_object(_parse(document).get("json")), "created") / 1e6
+    ports = frozenset(_number(each, "localport") for each in sockets)
+    return ports, _number(_object(session.get("json")), "created") / 1e6
 
 
 def recording_of(document: bytes) -> str | None:

@@ -11,7 +11,7 @@ import trio
 
 from services.media.health import PROBE
 from services.media.mirror import cli
-from services.media.mirror.document import created_at, ports_of
+from services.media.mirror.document import ports_of
 from services.media.mirror.relay import Relay
 from services.media.mirror.sessions import Action, Notify, Remove, Sessions, Store
 from services.media.mirror.store import Exchange
@@ -112,8 +112,8 @@ class Mirror:
         if session is None or session.home not in self.sessions.held:
             return frozenset(), 0.0
         address = self._addresses[session.home]
-        places = frozenset((address, port) for port in ports_of(session.document))
-        return places, time.time() - created_at(session.document)
+        ports, created = ports_of(session.document)
+        return frozenset((address, port) for port in ports), time.time() - created
 
     def recording(self, calls: Collection[str]) -> None:
         """The calls that are being recorded here, all of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from services.call_manager.resync import LATER, Missed, messages
+from services.call_manager.resync import LATER, Missed, requests
 from services.core.settings import Peer
 
 ONE, OTHER = Peer("cm2", "10.0.0.2"), Peer("cm3", "10.0.0.3")
@@ -42,10 +42,10 @@ def test_who_is_heard_badly_is_not_asked_all_the_time() -> None:
 
 
 def test_it_is_asked_as_a_kamailio_asks() -> None:
-    for message, name in zip(
-        messages("2001:db8::1", "2001:db8::2", 5066), ("usrloc", "htable"), strict=True
+    for request, name in zip(
+        requests("2001:db8::1", "2001:db8::2", 5066), ("usrloc", "htable"), strict=True
     ):
-        head, _, body = message.decode().partition("\r\n\r\n")
+        head, _, body = request(40000).decode().partition("\r\n\r\n")
         assert head.startswith(f"KDMQ sip:{name}@[2001:db8::2]:5066 SIP/2.0\r\n")
         assert f"\r\nFrom: <sip:{name}@[2001:db8::1]:5066>;tag=" in head
         assert f"\r\nContent-Length: {len(body)}" in head

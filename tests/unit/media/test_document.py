@@ -7,7 +7,6 @@ import msgspec
 from services.media.mirror.cli import read_received, read_sessions
 from services.media.mirror.document import (
     advanced,
-    created_at,
     encrypted,
     home_of,
     ports_of,
@@ -37,9 +36,10 @@ def test_the_home_is_the_interface_of_the_first_socket() -> None:
 def test_a_session_has_ports_since_it_was_set_up() -> None:
     sockets = {"sfd-0": {"localport": "30000"}, "sfd-10": {"localport": "30014"}, "sfd-2": 1}
     session = msgspec.json.encode({"json": {"created": "1795801365254587"}, **sockets})
-    assert ports_of(session) >= {30000, 30014}
-    assert created_at(session) == 1795801365.254587
-    assert (ports_of(b"?"), created_at(b"?")) == (frozenset(), 0.0)
+    ports, created = ports_of(session)
+    assert ports >= {30000, 30014}
+    assert created == 1795801365.254587
+    assert ports_of(b"?") == (frozenset(), 0.0)
 
 
 def test_packet_indices_of_all_tags_are_one_table() -> None:
